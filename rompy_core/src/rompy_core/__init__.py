@@ -1,0 +1,147 @@
+"""Run ocean, wave and coastal models through plugins, and know whether each run truly worked.
+
+A name is imported when it is first used (PEP 562), so ``import rompy_core`` costs next to nothing.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rompy_core._configs import BackendConfig, PipelineConfig, PostprocessorConfig
+    from rompy_core._errors import (
+        ConfigError,
+        ModelRunError,
+        PluginConflictError,
+        PluginContractError,
+        PluginError,
+        PluginLoadError,
+        PluginNotFoundError,
+        RecordError,
+        RompyError,
+        StartError,
+        TemplateError,
+        WorkspaceError,
+    )
+    from rompy_core._live import LiveRun
+    from rompy_core._logs import RunLogger
+    from rompy_core._model import ModelRun, Period
+    from rompy_core._model_configs import FilesConfig, TemplateConfig
+    from rompy_core._noop import NoopPostprocessor
+    from rompy_core._pipeline import LocalPipelineBackend
+    from rompy_core._plugins import PluginInfo, list_plugins, load_plugin
+    from rompy_core._processes import identify, is_alive
+    from rompy_core._protocols import (
+        CheckingBackend,
+        Configured,
+        Execution,
+        ModelConfig,
+        ModelRunLike,
+        PipelineBackend,
+        Postprocessor,
+        RunBackend,
+        RunHandle,
+        SubmittingBackend,
+    )
+    from rompy_core._records import RunRecord, cancel, find_runs, open_record, read_report
+    from rompy_core._reports import Outcome, ProcessIdentity, Progress, RunReport, RunState, Usage
+    from rompy_core._rules import OutputPattern, OutputRules, ProgressPattern
+    from rompy_core._running import load_config, run_to_end
+    from rompy_core._structure import masked_config, structure_config, unstructure_config
+
+__all__ = [
+    "BackendConfig",
+    "CheckingBackend",
+    "ConfigError",
+    "Configured",
+    "Execution",
+    "FilesConfig",
+    "LiveRun",
+    "LocalPipelineBackend",
+    "ModelConfig",
+    "ModelRun",
+    "ModelRunError",
+    "ModelRunLike",
+    "NoopPostprocessor",
+    "Outcome",
+    "OutputPattern",
+    "OutputRules",
+    "Period",
+    "PipelineBackend",
+    "PipelineConfig",
+    "PluginConflictError",
+    "PluginContractError",
+    "PluginError",
+    "PluginInfo",
+    "PluginLoadError",
+    "PluginNotFoundError",
+    "Postprocessor",
+    "PostprocessorConfig",
+    "ProcessIdentity",
+    "Progress",
+    "ProgressPattern",
+    "RecordError",
+    "RompyError",
+    "RunBackend",
+    "RunHandle",
+    "RunLogger",
+    "RunRecord",
+    "RunReport",
+    "RunState",
+    "StartError",
+    "SubmittingBackend",
+    "TemplateConfig",
+    "TemplateError",
+    "Usage",
+    "WorkspaceError",
+    "cancel",
+    "find_runs",
+    "identify",
+    "is_alive",
+    "list_plugins",
+    "load_config",
+    "load_plugin",
+    "masked_config",
+    "open_record",
+    "read_report",
+    "run_to_end",
+    "structure_config",
+    "unstructure_config",
+]
+
+_MODULES = {
+    "_configs": "BackendConfig PipelineConfig PostprocessorConfig",
+    "_errors": (
+        "ConfigError ModelRunError PluginConflictError PluginContractError PluginError PluginLoadError "
+        "PluginNotFoundError RecordError RompyError StartError TemplateError WorkspaceError"
+    ),
+    "_live": "LiveRun",
+    "_logs": "RunLogger",
+    "_model": "ModelRun Period",
+    "_model_configs": "FilesConfig TemplateConfig",
+    "_noop": "NoopPostprocessor",
+    "_pipeline": "LocalPipelineBackend",
+    "_plugins": "PluginInfo list_plugins load_plugin",
+    "_processes": "identify is_alive",
+    "_protocols": (
+        "CheckingBackend Configured Execution ModelConfig ModelRunLike PipelineBackend Postprocessor RunBackend RunHandle "
+        "SubmittingBackend"
+    ),
+    "_records": "RunRecord cancel find_runs open_record read_report",
+    "_reports": "Outcome ProcessIdentity Progress RunReport RunState Usage",
+    "_rules": "OutputPattern OutputRules ProgressPattern",
+    "_running": "load_config run_to_end",
+    "_structure": "masked_config structure_config unstructure_config",
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value: object = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

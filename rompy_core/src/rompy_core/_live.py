@@ -1,0 +1,286 @@
+"""A run while it lives: one thread that waits for the command, watches its output and completes the record.
+
+The same for every backend; what is left to a backend is the ``Execution``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, final
+
+import attrs
+
+from rompy_core._configs import BackendConfig
+from rompy_core._logs import RunLogger
+from rompy_core._protocols import Execution
+from rompy_core._records import RunRecord
+from rompy_core._reports import Outcome, Progress, RunReport, RunState, Usage
+from rompy_core._verdict import judge
+from rompy_core._watch import OutputWatcher
+
+_TICK_S: Final = 0.1
+"""How often the output is looked at, and a request to cancel."""
+_PROGRESS_EVERY_S: Final = 10.0
+_PROGRESS_EVERY: Final = 0.1
+
+
+class _Handle:
+    """Waiting for a report, in a thread or in an event loop: the half of a handle that needs no run."""
+
+    def __init__(self, record: RunRecord, log: RunLogger) -> None:
+        self._record = record
+        self._log = log
+        self._future: Future[RunReport] = Future()
+        # From here on nobody can cancel the future itself: asyncio would, when a task that awaits it is cancelled.
+        self._future.set_running_or_notify_cancel()
+
+    @property
+    def run_id(self) -> str:
+        """The model run's identifier."""
+        return self._record.report.run_id
+
+    @property
+    def record_dir(self) -> Path:
+        """The folder of the run's record."""
+        return self._record.directory
+
+    @property
+    def state(self) -> RunState:
+        """Where the run stands."""
+        return self._future.result().state if self._future.done() else RunState.RUNNING
+
+    def done(self) -> bool:
+        """Whether the run has ended and its report is complete."""
+        return self._future.done()
+
+    def wait(self, timeout: float | None = None) -> RunReport:
+        """Wait for the end of the run; see ``RunHandle``."""
+        try:
+            return self._future.result(timeout)
+        except TimeoutError:
+            raise TimeoutError(f"run {self.run_id!r} has not ended within the {timeout} s of this wait") from None
+
+    def __await__(self) -> Generator[Any, None, RunReport]:
+        return asyncio.wrap_future(self._future).__await__()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def cancel(self) -> bool:
+        """Ask for the end of the run; see ``RunHandle``."""
+        raise NotImplementedError
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if exc_type is not None and self.cancel():
+            self.wait()
+
+    def _complete(self, report: RunReport) -> None:
+        log_end(self._log, report)
+        self._future.set_result(report)
+
+
+@final
+class LiveRun(_Handle):
+    """A ``RunHandle`` over a command that has been started."""
+
+    def __init__(
+        self,
+        record: RunRecord,
+        execution: Execution,
+        config: BackendConfig,
+        log: RunLogger,
+        *,
+        period: object = None,
+        amend: Callable[[Outcome], Outcome] = lambda outcome: outcome,
+    ) -> None:
+        """Take over *execution* and its *record*; both are complete when the handle is done.
+
+        Args:
+            record: The record, whose report names the files of both output streams.
+            execution: The started command.
+            config: The options, for the rules and for ``stream_output``.
+            log: Where to report the start, the progress and the end.
+            period: The model run's period, for progress by dates.
+            amend: Completes the outcome before it is judged, where the command left word of its own.
+        """
+        super().__init__(record, log)
+        self._execution = execution
+        self._amend = amend
+        self._watcher = _watcher(record, config, log, period)
+        self._on_fatal = config.rules.on_fatal
+        self._started = time.monotonic()
+        self._logged = (self._started, 0.0)
+        log.info("run started", extra={"record_dir": str(record.directory)})
+        threading.Thread(target=self._drive, name=f"rompy-run-{self.run_id}", daemon=True).start()
+
+    @property
+    def usage(self) -> Usage | None:
+        """The newest sample, or ``None`` before the first one."""
+        return self._execution.usage
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the run is, or ``None`` where nothing says so."""
+        if self._future.done():
+            return self._future.result().progress
+        progress = self._watcher.progress
+        if progress is None:
+            return None
+        elapsed = time.monotonic() - self._started
+        remaining = elapsed * (1 / progress.fraction - 1) if progress.fraction > 0 else None
+        return attrs.evolve(progress, remaining_s=remaining)
+
+    @property
+    def last_line(self) -> str:
+        """The newest line of output that is not blank."""
+        return self._watcher.last_line
+
+    def cancel(self) -> bool:
+        """Ask for the end of the run; see ``RunHandle``."""
+        if self.done():
+            return False
+        self._execution.stop(RunState.CANCELLED, "cancelled by its caller")
+        return True
+
+    def _drive(self) -> None:
+        try:
+            report = self._until_the_end()
+        except BaseException as exc:  # noqa: BLE001 - a fault of ours must neither lose the run nor hang its waiters
+            self._log.exception("run is ended, for its monitor failed")
+            report = self._give_up(exc)
+        with contextlib.suppress(OSError):
+            self._execution.close()
+        self._complete(report)
+
+    def _until_the_end(self) -> RunReport:
+        while (outcome := self._execution.wait(_TICK_S)) is None:
+            if self._record.cancel_requested():
+                self._execution.stop(RunState.CANCELLED, "cancelled from another process, by a request in the record")
+            if self._watcher.is_needed:
+                self._look()
+        return self._judge(outcome)
+
+    def _look(self) -> None:
+        fatal = self._watcher.scan()
+        if fatal is not None and self._on_fatal == "stop":
+            self._execution.stop(RunState.FAILED, f"ended at a fatal line: {fatal}")
+        progress = self.progress
+        if progress is None:
+            return
+        now, (then, fraction) = time.monotonic(), self._logged
+        if now - then >= _PROGRESS_EVERY_S or progress.fraction - fraction >= _PROGRESS_EVERY:
+            self._logged = now, progress.fraction
+            facts = {"fraction": progress.fraction, "remaining_s": progress.remaining_s, "text": progress.text}
+            self._log.info("run progress", extra=facts)
+
+    def _judge(self, outcome: Outcome) -> RunReport:
+        self._watcher.scan(at_end=True)
+        outcome = self._amend(outcome)
+        state, reason = judge(outcome, self._watcher)
+        if not self._record.directory.is_dir() and state is RunState.COMPLETED:
+            state, reason = RunState.FAILED, f"the workspace or its record {str(self.record_dir)!r} vanished"
+        facts = attrs.asdict(outcome, filter=lambda field, _: field.name not in ("ended_as", "reason"))
+        return self._record.finish(state, reason, progress=self._watcher.progress, **facts)
+
+    def _give_up(self, exc: BaseException) -> RunReport:
+        self._execution.stop(RunState.FAILED, "its monitor failed")
+        while (outcome := self._execution.wait(_TICK_S)) is None:
+            pass
+        reason = f"its monitor failed, which is a fault of ours: {type(exc).__name__}: {exc}"
+        codes = {"exit_code": outcome.exit_code, "exit_signal": outcome.exit_signal}
+        return self._record.finish(RunState.FAILED, reason, **codes)
+
+
+@final
+class CallHandle(_Handle):
+    """A ``RunHandle`` over a backend that offers no more than ``run()``: it can be waited for, not cancelled."""
+
+    def __init__(self, record: RunRecord, log: RunLogger, call: Callable[[], tuple[RunState, str]]) -> None:
+        super().__init__(record, log)
+        self._call = call
+
+    @property
+    def usage(self) -> Usage | None:
+        """Nothing: the backend does not say."""
+        return None
+
+    @property
+    def progress(self) -> Progress | None:
+        """Nothing: the backend does not say."""
+        return None
+
+    def cancel(self) -> bool:
+        """Say in the log that this run cannot be cancelled, and give ``False``."""
+        if not self.done():
+            self._log.warning("run cannot be cancelled: its backend offers no way to end it")
+        return False
+
+    def start(self) -> Self:
+        """Call the backend in a thread."""
+        threading.Thread(target=self.run, name=f"rompy-run-{self.run_id}", daemon=True).start()
+        return self
+
+    def run(self) -> Self:
+        """Call the backend and complete the record; an interrupt completes it, too, and goes on."""
+        self._log.info("run started", extra={"record_dir": str(self.record_dir)})
+        started = time.monotonic()
+        try:
+            state, reason = self._call()
+        except BaseException as exc:
+            interrupted = not isinstance(exc, Exception)
+            state = RunState.CANCELLED if interrupted else RunState.FAILED
+            reason = f"the backend raised {type(exc).__name__}: {exc}".rstrip(": ")
+            self._finish(state, reason, started)
+            if interrupted:
+                raise
+            self._log.debug("the backend's exception", exc_info=True)
+            return self
+        self._finish(state, reason, started)
+        return self
+
+    def _finish(self, state: RunState, reason: str, started: float) -> None:
+        self._complete(self._record.finish(state, reason, wall_time_s=time.monotonic() - started))
+
+
+def log_end(log: RunLogger, report: RunReport) -> None:
+    """Log the end of a run: INFO for its facts, ERROR with the reason where it failed."""
+    facts = {"state": str(report.state), "wall_time_s": report.wall_time_s, "reason": report.reason}
+    if report.ok:
+        log.info("run ended", extra=facts)
+    else:
+        log.error("run failed: %s", report.reason, extra=facts)
+    for warning in report.warnings:
+        log.warning("beside the run: %s", warning)
+
+
+def _watcher(record: RunRecord, config: BackendConfig, log: RunLogger, period: object) -> OutputWatcher:
+    report = record.report
+    return OutputWatcher(
+        config.rules,
+        report.workspace_dir,
+        stdout_path=report.stdout_path or record.directory / "stdout.log",
+        stderr_path=report.stderr_path or record.directory / "stderr.log",
+        since=record.opened_at,
+        period=period,
+        on_line=_line_logger(log) if config.stream_output else None,
+        on_skipped=lambda stream, count: log.info(
+            "output lines skipped, for the logger is too slow", extra={"stream": stream, "lines": count}
+        ),
+    )
+
+
+def _line_logger(log: logging.LoggerAdapter[Any]) -> Callable[[str, str], None]:
+    def pass_on(stream: str, line: str) -> None:
+        log.info("%s", line, extra={"stream": stream})
+
+    return pass_on

@@ -1,0 +1,29 @@
+"""Logging with the run's identity on every record; no handlers, no filters, nothing at import."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, final
+
+if TYPE_CHECKING:
+    _Adapter = logging.LoggerAdapter[logging.Logger]
+else:
+    _Adapter = logging.LoggerAdapter
+
+
+@final
+class RunLogger(_Adapter):
+    """Adds ``run_id`` and ``backend`` to each record and keeps what the call itself passes as ``extra``.
+
+    The standard adapter drops the call's own ``extra``; this one merges both.
+    """
+
+    def __init__(self, logger: logging.Logger, run_id: str, backend: str) -> None:
+        super().__init__(logger, {"run_id": run_id, "backend": backend})
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Merge the identity of the run with the call's own fields."""
+        own: Mapping[str, object] = self.extra or {}
+        given: Mapping[str, object] = kwargs.get("extra") or {}
+        return msg, {**kwargs, "extra": {**own, **given}}

@@ -1,0 +1,211 @@
+"""Two model configs that need no code: given files, and a directory of templates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import attrs
+
+from rompy_core import fields
+from rompy_core._errors import ConfigError, TemplateError, WorkspaceError
+from rompy_core._plugins import load_object
+from rompy_core._structure import structure_config
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+GROUP: Final = "rompy.config"
+
+
+def _command(_: Any, __: attrs.Attribute[Any], value: object) -> None:
+    words = cast("tuple[object, ...]", value) if isinstance(value, tuple) else ()
+    are_words = len(words) > 0 and all(isinstance(word, str) for word in words)
+    if not are_words and not (isinstance(value, str) and value.strip()):
+        raise ValueError(f"must be a shell command line or a list of words, found {value!r}")
+
+
+def _file_table(_: Any, __: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"must be a table of file names and texts, found {type(value).__name__}")  # noqa: TRY004
+    for name, text in cast("Mapping[object, object]", value).items():
+        _relative_file(name)
+        if not isinstance(text, str | bytes):
+            raise ValueError(f"the content of {name!r} must be text or bytes, found {type(text).__name__}")  # noqa: TRY004
+
+
+def _relative_file(name: object) -> None:
+    parsed = PurePosixPath(name) if isinstance(name, str) and "\0" not in name else None
+    if (
+        parsed is None
+        or not parsed.parts
+        or parsed.is_absolute()
+        or ".." in parsed.parts
+        or parsed.parts[0] == ".rompy"
+    ):
+        raise ValueError(f"must name a file below the workspace, found {name!r}")
+
+
+@attrs.frozen(kw_only=True)
+class FilesConfig(fields.Checked):
+    """A model whose input files are given.
+
+    Attributes:
+        files: Contents by name below the workspace: text (written as UTF-8) or bytes.
+        command: What a backend runs where it is given no command.
+    """
+
+    files: Mapping[str, str | bytes] = attrs.field(
+        factory=dict[str, "str | bytes"], converter=fields.to_table, validator=_file_table
+    )
+    command: str | tuple[str, ...] | None = attrs.field(
+        default=None, converter=fields.to_words, validator=attrs.validators.optional(_command)
+    )
+
+    def generate(self, workspace_dir: Path, model_run: object) -> None:  # noqa: ARG002 - the Protocol's signature
+        """Write the files.
+
+        Raises:
+            WorkspaceError: A file cannot be written.
+        """
+        for name, content in self.files.items():
+            _write(workspace_dir / name, content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@attrs.frozen(kw_only=True)
+class TemplateConfig(fields.Checked):
+    """A model whose input files are rendered from a directory of Jinja2 templates.
+
+    Every file below ``template_dir`` is rendered, and so is its name; one that ends in ``.j2`` loses that ending. In
+    the templates, ``values`` are there by their names, and ``run`` is the model run. An undefined name is an error.
+    Files that are no text (a NUL byte in them) are copied as they are.
+
+    Attributes:
+        template_dir: The directory; relative to the caller's.
+        values: What the templates may use.
+        command: What a backend runs where it is given no command.
+    """
+
+    template_dir: Path = attrs.field(converter=fields.to_path, validator=fields.path)
+    values: Mapping[str, Any] = attrs.field(
+        factory=dict[str, Any],
+        converter=fields.to_table,
+        validator=attrs.validators.instance_of(cast("type[Mapping[str, Any]]", Mapping)),
+    )
+    command: str | tuple[str, ...] | None = attrs.field(
+        default=None, converter=fields.to_words, validator=attrs.validators.optional(_command)
+    )
+
+    def generate(self, workspace_dir: Path, model_run: object) -> None:
+        """Render the templates; nothing is written unless all of them render.
+
+        Raises:
+            TemplateError: A template uses an undefined name or is malformed; says which, and where.
+            WorkspaceError: There is no such directory, or a file cannot be written.
+        """
+        environment = self._environment()
+        names = {**self.values, "run": model_run}
+        rendered = {
+            _target(environment, source, names): _rendered(environment, self.template_dir, source, names)
+            for source in _files_below(self.template_dir)
+        }
+        for name, content in rendered.items():
+            _write(workspace_dir / name, content)
+
+    def _environment(self) -> Environment:
+        try:
+            import jinja2
+        except ImportError:
+            hint = 'rendering templates needs Jinja2; install it with: pip install "rompy-core[templates]"'
+            raise ConfigError("TemplateConfig", [hint]) from None
+        if not self.template_dir.is_dir():
+            raise WorkspaceError(self.template_dir, "template_dir is no directory")
+        return jinja2.Environment(
+            loader=jinja2.FileSystemLoader(self.template_dir),
+            undefined=jinja2.StrictUndefined,
+            autoescape=False,  # noqa: S701 - inputs of models, no web pages
+            keep_trailing_newline=True,
+        )
+
+
+SHIPPED: Final[Mapping[str, type[Any]]] = {"files": FilesConfig, "templates": TemplateConfig}
+"""By ``model_type``. They are no entry points: upstream's ``rompy`` loads all of ``rompy.config`` at import, as
+pydantic models, and these are none."""
+
+
+def config_from_mapping(data: Mapping[str, Any], subject: str) -> Any:
+    """Make a model config from a table with ``model_type``.
+
+    Raises:
+        ConfigError: The table names no class, or an option is wrong.
+        PluginError: The class cannot be used.
+    """
+    values = dict(data)
+    name = values.pop("model_type", None)
+    if not isinstance(name, str):
+        known = ", ".join(SHIPPED)
+        raise ConfigError(
+            subject, [f"config.model_type: must be {known}, or a name from the group {GROUP!r}, found {name!r}"]
+        )
+    config_type = SHIPPED.get(name) or load_object(GROUP, name)
+    # A class of other hands may tell its own kinds apart by the same key.
+    keeps = name not in SHIPPED and "model_type" in getattr(config_type, "model_fields", {})
+    try:
+        return structure_config(data if keeps else values, config_type)
+    except ConfigError as exc:
+        raise ConfigError(subject, [f"config.{line}" for line in exc.problems]) from None
+
+
+def _files_below(directory: Path) -> Iterator[str]:
+    for folder, subfolders, files in os.walk(directory):
+        subfolders.sort()
+        for name in sorted(files):
+            yield Path(folder, name).relative_to(directory).as_posix()
+
+
+def _target(environment: Environment, source: str, names: Mapping[str, Any]) -> str:
+    import jinja2
+
+    try:
+        target = environment.from_string(source.removesuffix(".j2")).render(names)
+        _relative_file(target)
+    except (jinja2.TemplateError, ValueError) as exc:
+        raise TemplateError(source, 0, f"its name cannot be used: {exc}") from exc
+    return target
+
+
+def _rendered(environment: Environment, directory: Path, source: str, names: Mapping[str, Any]) -> bytes:
+    import jinja2
+
+    raw = (directory / source).read_bytes()
+    if b"\0" in raw:
+        return raw
+    try:
+        return environment.get_template(source).render(names).encode("utf-8")
+    except jinja2.TemplateSyntaxError as exc:
+        raise TemplateError(exc.name or source, exc.lineno, exc.message or "syntax error") from exc
+    except UnicodeDecodeError as exc:
+        raise TemplateError(source, 0, f"is not UTF-8: {exc}") from exc
+    except Exception as exc:
+        # An expression of a template may raise anything.
+        raise TemplateError(source, _line_of(exc, source), f"{exc}" or type(exc).__name__) from exc
+
+
+def _line_of(exc: BaseException, source: str) -> int:
+    """Find the line of the template *source* in the traceback, where Jinja2 puts it in place of its own code."""
+    line, traceback = 0, exc.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename.endswith(source):
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return line
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as exc:
+        raise WorkspaceError(path, f"cannot be written: {exc.strerror or exc}") from exc

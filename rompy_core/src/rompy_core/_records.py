@@ -1,0 +1,332 @@
+"""The record of a run on disk: ``.rompy/<UTC time>-<6 letters>/`` below the workspace, one folder an attempt.
+
+``report.json`` is written at the start with the state ``RUNNING`` and replaced atomically at the end. Paths in it are
+relative to its folder, so a record that is moved (with its workspace, or after a failed pipeline) still reads right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import json
+import os
+import secrets
+import socket
+import string
+import sys
+import time
+from collections.abc import Generator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, cast, final
+
+import attrs
+
+from rompy_core._errors import ConfigError, RecordError, RompyError, StartError
+from rompy_core._processes import identify, is_alive
+from rompy_core._reports import RunReport, RunState
+from rompy_core._structure import structure_config, unstructure_config
+
+RECORDS: Final = ".rompy"
+REPORT: Final = "report.json"
+PIPELINE: Final = "pipeline.json"
+CANCEL: Final = "cancel"
+"""A file of this name in a record asks for the run's end; its supervisor looks for it ten times a second."""
+MARKER: Final = "workspace.json"
+"""In ``.rompy/``: says that the workspace itself was made by ``generate()`` and may be removed again."""
+
+_PATHS: Final = ("stdout_path", "stderr_path", "usage_path")
+_POLL_S: Final = 0.05
+
+
+@final
+class RunRecord:
+    """The writer's side of one record. Reading is done by ``read_report``.
+
+    Attributes:
+        directory: The record's folder, absolute.
+        report: The report as it stands now.
+        opened_at: When it was made, in seconds since the epoch, by the clock of the file system, which need not be
+            this machine's (a file server): what was last written before is none of this run's.
+    """
+
+    def __init__(self, directory: Path, report: RunReport) -> None:
+        self.directory = directory
+        self.report = report
+        self.opened_at = directory.stat().st_mtime
+
+    def update(self, **changes: Any) -> RunReport:
+        """Change the report and replace the file.
+
+        Raises:
+            OSError: The file could not be written; ``report`` has the changes all the same.
+        """
+        self.report = attrs.evolve(self.report, **changes)
+        write_report(self.directory, self.report)
+        return self.report
+
+    def finish(self, state: RunState, reason: str, **changes: Any) -> RunReport:
+        """Complete the report; a disk that refuses it becomes a warning in the report that is given back.
+
+        A run that was about to be called a success is a failure then: its record, and so what it wrote, cannot be
+        relied on.
+        """
+        changes = {"state": state, "reason": reason, "finished_at": utc_now()} | changes
+        try:
+            return self.update(**changes)
+        except OSError as exc:
+            problem = f"the record {str(self.directory)!r} could not be written: {exc.strerror or exc}"
+            self.report = attrs.evolve(self.report, warnings=(*self.report.warnings, problem))
+            if self.report.ok:
+                self.report = attrs.evolve(self.report, state=RunState.FAILED, reason=problem)
+            return self.report
+
+    def cancel_requested(self) -> bool:
+        """Whether another process has asked for the end of this run."""
+        return (self.directory / CANCEL).exists()
+
+    def refusal(self, reason: str) -> StartError:
+        """Complete the report as ``NOT_STARTED`` and give the error to raise."""
+        return StartError(reason, self.finish(RunState.NOT_STARTED, reason, wall_time_s=None))
+
+
+def open_record(workspace_dir: Path, *, run_id: str, backend: str, **facts: Any) -> RunRecord:
+    """Make the record of a new attempt, as ``RUNNING``, unless the workspace has a live run already.
+
+    Args:
+        workspace_dir: An existing directory.
+        run_id: The model run's identifier.
+        backend: The name of the backend.
+        facts: Further fields of the report.
+
+    Raises:
+        StartError: The workspace is missing or cannot be written, or a run is live in it.
+    """
+    workspace_dir = Path(os.path.abspath(workspace_dir))  # noqa: PTH100 - resolve() would follow symbolic links
+    report = RunReport(
+        run_id=run_id,
+        backend=backend,
+        state=RunState.RUNNING,
+        started_at=utc_now(),
+        workspace_dir=workspace_dir,
+        host=socket.gethostname(),
+        versions=versions(),
+        **{"supervisor": identify(), **facts},
+    )
+    try:
+        directory = new_record_dir(workspace_dir)
+        record = RunRecord(directory, attrs.evolve(report, record_dir=directory, **_paths_in(directory, report)))
+        with _locked(directory.parent):
+            live = _live_run(directory.parent)
+            if live is None:
+                record.update()
+                return record
+    except OSError as exc:
+        reason = f"cannot write a record in the workspace {str(workspace_dir)!r}: {exc.strerror or exc}"
+        report = attrs.evolve(report, state=RunState.NOT_STARTED, reason=reason, finished_at=utc_now())
+        raise StartError(reason, report) from exc
+    who = live.supervisor or report.supervisor
+    raise record.refusal(
+        f"the workspace has a live run already: record {str(live.record_dir)!r}, host {live.host!r}, "
+        f"pid {who.pid if who else 'unknown'}; wait for it or cancel it"
+    )
+
+
+def new_record_dir(workspace_dir: Path) -> Path:
+    """Make an empty record folder below an existing *workspace_dir*."""
+    (workspace_dir / RECORDS).mkdir(exist_ok=True)
+    while True:
+        letters = "".join(secrets.choice(string.ascii_lowercase) for _ in range(6))
+        directory = workspace_dir / RECORDS / f"{utc_now():%Y%m%dT%H%M%SZ}-{letters}"
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir()
+            return directory
+
+
+def write_report(directory: Path, report: RunReport) -> None:
+    """Replace the report in *directory* atomically: a reader sees the old one or the new one, whole."""
+    plain = unstructure_config(report) | {"ok": report.ok}
+    del plain["record_dir"]
+    for name in _PATHS:
+        path = getattr(report, name)
+        plain[name] = path.name if path is not None else None
+    write_json(directory / REPORT, plain)
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write *data* to *path* by renaming a complete file over it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        # Surrogates (from file names that are no UTF-8) survive as escapes, for json writes ASCII.
+        temporary.write_text(json.dumps(data, indent=2, default=str) + "\n", "ascii")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_report(path: str | os.PathLike[str]) -> RunReport:
+    """Read the report of a run.
+
+    Args:
+        path: A ``report.json``, the record's folder, or a workspace, whose newest record is read.
+
+    Returns:
+        The report; a run whose record says ``RUNNING`` but whose supervisor is gone reads as ``LOST``.
+
+    Raises:
+        RecordError: There is no report, or it cannot be read as one.
+    """
+    directory = _record_dir(Path(path))
+    file = directory / REPORT
+    try:
+        plain = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise RecordError(path, f"no {REPORT} there; give a record's folder or a workspace with a run") from None
+    except (OSError, ValueError) as exc:
+        raise RecordError(file, f"cannot be read as a report: {exc}") from exc
+    if not isinstance(plain, dict):
+        raise RecordError(file, f"is not a report: found {type(plain).__name__}")
+    report = _report_from(cast("dict[str, Any]", plain), directory)
+    if report.state is RunState.RUNNING and report.supervisor and is_alive(report.supervisor) is False:
+        return _as_lost(report, file)
+    return report
+
+
+def find_runs(directory: str | os.PathLike[str]) -> list[RunReport]:
+    """Read the reports of all attempts below *directory*, oldest first; symbolic links are not followed.
+
+    A report that cannot be read is passed over.
+    """
+    found: list[RunReport] = []
+    for folder, subfolders, _ in os.walk(directory):
+        if Path(folder).name == RECORDS:
+            for name in subfolders:
+                with contextlib.suppress(RecordError):
+                    found.append(read_report(Path(folder, name)))
+            subfolders.clear()
+    return sorted(found, key=lambda report: (report.started_at, str(report.record_dir)))
+
+
+def cancel(path: str | os.PathLike[str], *, timeout: float | None = 60.0) -> RunReport:
+    """End a run from any process, and wait until it has ended.
+
+    Args:
+        path: A record or a workspace, as for ``read_report``.
+        timeout: How many seconds to wait for the end, or ``None`` for as long as it takes.
+
+    Returns:
+        The final report. A run that had ended before is left as it is.
+
+    Raises:
+        RecordError: There is no report at *path*.
+        RompyError: The run's backend cannot end it.
+        TimeoutError: The run was asked to end but had not ended in time.
+    """
+    report = read_report(path)
+    if report.state.is_final:
+        return report
+    if not report.is_cancellable or report.record_dir is None:
+        raise RompyError(f"run {report.run_id!r} cannot be cancelled: backend {report.backend!r} has no way to end it")
+    record_dir = report.record_dir
+    (record_dir / CANCEL).touch()
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while not (report := read_report(record_dir)).state.is_final:
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimeoutError(f"run {report.run_id!r} was asked to end but still runs after {timeout} s")
+        time.sleep(_POLL_S)
+    return report
+
+
+def utc_now() -> datetime:
+    """Give the time now, aware, UTC."""
+    return datetime.now(UTC)
+
+
+@functools.cache
+def versions() -> Mapping[str, str]:
+    """Give the versions of Python and of the distributions of ours that are installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in ("rompy-core", "rompy-local", "rompy-docker"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _record_dir(path: Path) -> Path:
+    if path.name == REPORT:
+        return path.parent
+    if (path / REPORT).exists():
+        return path
+    with contextlib.suppress(OSError):
+        attempts = sorted(found.parent for found in (path / RECORDS).glob(f"*/{REPORT}"))
+        if attempts:
+            # Names begin with the second; within one second the file's own time decides.
+            return max(attempts, key=lambda folder: (folder.name.partition("-")[0], _created(folder)))
+    return path
+
+
+def _created(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / REPORT).read_bytes())["started_at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _report_from(plain: dict[str, Any], directory: Path) -> RunReport:
+    """Read the report leniently where it may come from another version: unknown fields are passed over."""
+    known = {field.name for field in attrs.fields(RunReport)}
+    values = {name: value for name, value in plain.items() if name in known}
+    values["record_dir"] = directory = Path(os.path.abspath(directory))  # noqa: PTH100 - symbolic links stay
+    for name in _PATHS:
+        if values.get(name) is not None:
+            values[name] = directory / str(values[name])
+    try:
+        return structure_config(values, RunReport)
+    except ConfigError as exc:
+        raise RecordError(directory / REPORT, f"is not a report: {'; '.join(exc.problems)}") from exc
+
+
+def _as_lost(report: RunReport, file: Path) -> RunReport:
+    """Give *report* as ``LOST``, unless it was completed between the reading and the look at the process."""
+    again: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):
+        again = json.loads(file.read_bytes())
+    if again.get("state", RunState.RUNNING) != RunState.RUNNING:
+        return _report_from(again, file.parent)
+    pid = report.supervisor.pid if report.supervisor else "unknown"
+    reason = f"the process that had to complete this record (pid {pid} on {report.host}) is gone"
+    return attrs.evolve(report, state=RunState.LOST, reason=reason)
+
+
+def _live_run(records: Path) -> RunReport | None:
+    for file in records.glob(f"*/{REPORT}"):
+        with contextlib.suppress(RecordError):
+            report = read_report(file)
+            if report.state is RunState.RUNNING:
+                return report
+    return None
+
+
+@contextlib.contextmanager
+def _locked(records: Path) -> Generator[None]:
+    """Let one process at a time look for a live run and add its own record.
+
+    A file system without locks (some cluster ones) leaves a gap of a few milliseconds between the look and the add.
+    """
+    lock = os.open(records / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _paths_in(directory: Path, report: RunReport) -> dict[str, Any]:
+    """Place the files that the backend named (``stdout.log``) in the record's folder."""
+    named = {name: cast("Path | None", getattr(report, name)) for name in _PATHS}
+    return {name: directory / path for name, path in named.items() if path is not None}

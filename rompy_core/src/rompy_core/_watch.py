@@ -1,0 +1,304 @@
+"""Follow a run's output while it runs: fatal lines, success lines, progress, lines for the logger.
+
+Files are read in fixed chunks and judged chunk by chunk, so gigabytes of output cost little memory. They may hold any
+bytes, be truncated or be replaced while they are followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, final
+
+import attrs
+
+from rompy_core._reports import Progress
+from rompy_core._rules import OutputPattern, OutputRules, ProgressPattern
+
+_CHUNK: Final = 2**18
+_LONGEST_LINE: Final = 2**16
+"""A line that goes on after this many bytes is judged in pieces, so that it cannot fill the memory."""
+_BACKLOG: Final = 2**22
+"""The logger gets lines only while it is at most this far behind; what it misses is counted."""
+
+
+@attrs.frozen(kw_only=True)
+class Hit:
+    """A line that a pattern matched.
+
+    Attributes:
+        line: The whole line, without its end.
+        file: The file, relative to the workspace; ``stdout`` or ``stderr`` for the captured streams.
+        number: The line's number in that file, counted from 1.
+    """
+
+    line: str
+    file: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.line.strip()[:500]!r} ({self.file}, line {self.number})"
+
+
+@final
+class FileFollower:
+    """Gives what was added to one file since the last look, in whole lines.
+
+    A file that shrank or was replaced is read again from its beginning.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path = path
+        self.name = name
+        self.lines_before = 0
+        """How many lines came before the chunk that was given last."""
+        self._given = 0
+        self._rest = b""
+        self._position = 0
+        self._inode: int | None = None
+
+    def chunks(self, *, at_end: bool = False) -> Iterator[str]:
+        """Read on to the present end of the file; *at_end* gives a last line without an end as well."""
+        with contextlib.suppress(OSError), self.path.open("rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            if status.st_ino != self._inode or status.st_size < self._position:
+                self._inode, self._position, self._rest, self._given, self.lines_before = status.st_ino, 0, b"", 0, 0
+            file.seek(self._position)
+            while data := file.read(min(_CHUNK, max(status.st_size - self._position, 0))):
+                self._position += len(data)
+                if whole := self._whole_lines(data):
+                    yield self._give(whole)
+        if at_end and self._rest:
+            whole, self._rest = self._rest, b""
+            yield self._give(whole)
+
+    @property
+    def backlog(self) -> int:
+        """How many bytes of the file have not been read yet."""
+        with contextlib.suppress(OSError):
+            return max(self.path.stat().st_size - self._position, 0)
+        return 0
+
+    def _whole_lines(self, data: bytes) -> bytes:
+        data = self._rest + data
+        # Progress bars end their lines with a carriage return alone; for the rules that is an end of a line as well.
+        end = max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1
+        if not end and len(data) > _LONGEST_LINE:
+            end = len(data)
+        self._rest = data[end:]
+        return data[:end]
+
+    def _give(self, data: bytes) -> str:
+        text = data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+        self.lines_before, self._given = self._given, self._given + text.count("\n")
+        return text
+
+
+@final
+class OutputWatcher:
+    """Applies rules to the output of one run.
+
+    Attributes:
+        fatal: The first fatal line, or ``None``.
+        progress: How far the run is, or ``None`` where nothing said so yet.
+        last_line: The newest line of output that is not blank.
+    """
+
+    def __init__(
+        self,
+        rules: OutputRules,
+        workspace_dir: Path,
+        *,
+        stdout_path: Path,
+        stderr_path: Path,
+        since: float,
+        period: object = None,
+        on_line: Callable[[str, str], None] | None = None,
+        on_skipped: Callable[[str, int], None] | None = None,
+    ) -> None:
+        """Watch *workspace_dir*.
+
+        Args:
+            rules: What to look for.
+            workspace_dir: Where globs are taken from.
+            stdout_path: The captured standard output.
+            stderr_path: The captured standard error.
+            since: Files that were last written before this time (seconds since the epoch, by the clock of the file
+                system) are none of this run's.
+            period: The model run's period, with ``start`` and ``end``, where it has one.
+            on_line: Called with the stream's name and each line.
+            on_skipped: Called with the stream's name and how many lines were not given to *on_line*.
+        """
+        self.rules = rules
+        self.fatal: Hit | None = None
+        self.progress: Progress | None = None
+        self.last_line = ""
+        self._workspace_dir = workspace_dir
+        self._since = since
+        self._on_line = on_line
+        self._on_skipped = on_skipped
+        self._streams = (FileFollower(stdout_path, "stdout"), FileFollower(stderr_path, "stderr"))
+        self._files: dict[Path, FileFollower] = {}
+        self._fatal = [(pattern, re.compile(pattern.regex, re.MULTILINE)) for pattern in rules.fatal]
+        self._missing = [(pattern, re.compile(pattern.regex, re.MULTILINE)) for pattern in rules.success]
+        self._meter = ProgressMeter(rules.progress, period) if rules.progress else None
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is anything to look for while the run goes on."""
+        return bool(self._fatal or self._missing or self._meter or self._on_line)
+
+    def scan(self, *, at_end: bool = False) -> Hit | None:
+        """Read all that is new, and give the first fatal line of the run, if there is one by now."""
+        for stream in self._streams:
+            behind = stream.backlog > _BACKLOG and not at_end
+            for text in stream.chunks(at_end=at_end):
+                self._judge(text, stream, None)
+                self._pass_on(text, stream.name, behind=behind or stream.backlog > _BACKLOG)
+        for glob in self._globs():
+            for follower in self._followers(glob):
+                for text in follower.chunks(at_end=at_end):
+                    self._judge(text, follower, glob)
+        return self.fatal
+
+    def violations(self) -> list[str]:
+        """Say which rules did not hold, after the last ``scan``; empty where all did."""
+        broken = [f"a fatal line: {self.fatal}"] if self.fatal else []
+        for pattern, _ in self._missing:
+            where = f"files {pattern.file!r}" if pattern.file else "the output"
+            broken.append(f"no line of {where} matches the success pattern {pattern.regex!r}")
+        broken += [
+            f"the required file {glob!r} {self._what_is_there(glob)}"
+            for glob in self.rules.required_files
+            if not any(self._written(glob))
+        ]
+        for glob in self.rules.forbidden_files:
+            broken += [f"the forbidden file {self._name(path)!r} was written" for path in self._written(glob)]
+        return broken
+
+    def _what_is_there(self, glob: str) -> str:
+        older = next(self._matches(glob), None)
+        return "was not written by this run; the one there is older" if older else "was not written"
+
+    def _globs(self) -> set[str]:
+        patterns: list[OutputPattern | ProgressPattern] = [*self.rules.fatal, *self.rules.success]
+        if self.rules.progress:
+            patterns.append(self.rules.progress)
+        return {pattern.file for pattern in patterns if pattern.file is not None}
+
+    def _followers(self, glob: str) -> Iterable[FileFollower]:
+        for path in self._written(glob):
+            if path not in self._files:
+                self._files[path] = FileFollower(path, self._name(path))
+        return [self._files[path] for path in self._matches(glob) if path in self._files]
+
+    def _matches(self, glob: str) -> Iterator[Path]:
+        """Give the files below the workspace that match, our own records left out."""
+        for path in self._workspace_dir.glob(glob):
+            if ".rompy" not in path.relative_to(self._workspace_dir).parts and path.is_file():
+                yield path
+
+    def _written(self, glob: str) -> Iterator[Path]:
+        for path in self._matches(glob):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime >= self._since:
+                    yield path
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self._workspace_dir))
+
+    def _judge(self, text: str, source: FileFollower, glob: str | None) -> None:
+        if self.fatal is None:
+            hits = (_first(regex, text) for pattern, regex in self._fatal if pattern.file == glob)
+            first = min((hit for hit in hits if hit is not None), default=None)
+            if first is not None:
+                self.fatal = Hit(line=first[1], file=source.name, number=source.lines_before + first[0] + 1)
+        self._missing = [
+            (pattern, regex) for pattern, regex in self._missing if pattern.file != glob or _first(regex, text) is None
+        ]
+        if self._meter and self._meter.pattern.file == glob:
+            self.progress = self._meter.read(text) or self.progress
+
+    def _pass_on(self, text: str, stream: str, *, behind: bool) -> None:
+        self.last_line = _last_line(text) or self.last_line
+        if self._on_line is None:
+            return
+        if behind and self._on_skipped is not None:
+            self._on_skipped(stream, text.count("\n"))
+            return
+        for line in text.removesuffix("\n").split("\n"):
+            self._on_line(stream, line)
+
+
+@final
+class ProgressMeter:
+    """Reads the fraction out of lines; what it says never goes back and never passes 1."""
+
+    def __init__(self, pattern: ProgressPattern, period: object = None) -> None:
+        self.pattern = pattern
+        self._regex = re.compile(pattern.regex, re.MULTILINE)
+        self._start = _aware(pattern.start or getattr(period, "start", None))
+        self._end = _aware(pattern.end or getattr(period, "end", None))
+        self._total = pattern.total
+        if self._total is None and self._start and self._end:
+            self._total = (self._end - self._start).total_seconds()
+        self._best = -1.0
+
+    def read(self, text: str) -> Progress | None:
+        """Give the progress by the newest line of *text* that tells one, or ``None`` where that is no news."""
+        found: tuple[float, str] | None = None
+        for match in self._regex.finditer(text):
+            fraction = self._fraction({name: value for name, value in match.groupdict().items() if value is not None})
+            if fraction is not None:
+                found = fraction, match[0].strip()
+        if found is None or not found[0] > self._best:
+            return None
+        self._best = found[0]
+        return Progress(fraction=min(max(found[0], 0.0), 1.0), text=found[1])
+
+    def _fraction(self, groups: dict[str, str]) -> float | None:
+        with contextlib.suppress(ValueError, OverflowError):
+            if "total" in groups:
+                self._total = _number(groups["total"])
+            if "percent" in groups:
+                return _number(groups["percent"]) / 100
+            if "current" in groups and self._total:
+                return _number(groups["current"]) / self._total
+            if "date" in groups and self._start and self._end and self._end > self._start:
+                return (self._date(groups["date"]) - self._start) / (self._end - self._start)
+        return None
+
+    def _date(self, text: str) -> datetime:
+        form = self.pattern.date_format
+        date = datetime.strptime(text, form) if form else datetime.fromisoformat(text)  # noqa: DTZ007 - next line
+        return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _number(text: str) -> float:
+    """Read a number as models print it: Fortran writes the exponent with a D."""
+    return float(text.replace("D", "e").replace("d", "e"))
+
+
+def _aware(date: datetime | None) -> datetime | None:
+    """Take a date without a zone for UTC, as the models do."""
+    return date.replace(tzinfo=UTC) if date is not None and date.tzinfo is None else date
+
+
+def _first(regex: re.Pattern[str], text: str) -> tuple[int, str] | None:
+    """Find the first line of *text* that matches: how many lines come before it, and the line."""
+    if regex.search(text) is None:
+        return None
+    # Line by line only now: an expression must not match across the end of a line.
+    for number, line in enumerate(text.split("\n")):
+        if regex.search(line):
+            return number, line
+    return None
+
+
+def _last_line(text: str) -> str:
+    stripped = text.rstrip()
+    return stripped[stripped.rfind("\n") + 1 :].strip()[:500]

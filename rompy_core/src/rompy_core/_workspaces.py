@@ -1,0 +1,107 @@
+"""Make and remove the directories that model runs work in, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from rompy_core._errors import WorkspaceError
+from rompy_core._records import MARKER, RECORDS, find_runs, utc_now, write_json
+from rompy_core._reports import RunState
+
+_FORBIDDEN: Final = {"", ".", ".."}
+
+
+def check_run_id(_: Any, __: attrs.Attribute[Any], value: object) -> None:
+    """Accept a name for one directory.
+
+    Raises:
+        ValueError: It is empty, absolute, has a separator, is ``.`` or ``..``, or holds a control character.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"run_id must be a string, found {type(value).__name__}")  # noqa: TRY004 - as any bad run_id
+    separators = {os.sep, os.altsep or os.sep, "/", "\\"}
+    if value in _FORBIDDEN or any(char in separators or not char.isprintable() for char in value):
+        raise ValueError(f"run_id must name one directory (no separator, no control character), found {value!r}")
+    if value == RECORDS or value.startswith(f"{RECORDS}-"):
+        raise ValueError(f"run_id must not be {value!r}, where records are kept")
+    try:
+        too_long = len(os.fsencode(value)) > 255  # NAME_MAX of Linux and macOS
+    except UnicodeEncodeError:
+        raise ValueError(f"run_id must be text that a file system takes, found {value!r}") from None
+    if too_long:
+        raise ValueError(f"run_id must have at most 255 bytes, found {len(value)} characters")
+
+
+def make_workspace(path: Path, run_id: str) -> None:
+    """Make the directory *path*; mark it as ours only where it was not there before.
+
+    Raises:
+        WorkspaceError: Something else is in its place.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir()
+    except FileExistsError:
+        if not path.is_dir():
+            raise WorkspaceError(path, "cannot be a workspace, for it is no directory") from None
+        return
+    except OSError as exc:
+        raise WorkspaceError(path, f"cannot be made: {exc.strerror or exc}") from exc
+    (path / RECORDS).mkdir()
+    write_json(path / RECORDS / MARKER, {"run_id": run_id, "created_at": utc_now().isoformat()})
+
+
+def remove_workspace(path: Path) -> None:
+    """Remove a workspace that ``make_workspace`` made; symbolic links are not followed.
+
+    Raises:
+        WorkspaceError: It is not ours to remove, or a run is live in it.
+    """
+    if path.is_symlink():
+        raise WorkspaceError(path, "is a symbolic link, which delete_existing does not follow; remove it yourself")
+    if not path.exists():
+        return
+    if not (path / RECORDS / MARKER).is_file():
+        detail = (
+            f"was not made by a model run (it has no {RECORDS}/{MARKER}), so delete_existing does not remove it; "
+            "remove it yourself, or choose another run_id"
+        )
+        raise WorkspaceError(path, detail)
+    for report in find_runs(path / RECORDS):
+        if report.state is RunState.RUNNING:
+            raise WorkspaceError(path, f"has a live run (record {str(report.record_dir)!r}); wait for it or cancel it")
+    shutil.rmtree(path)
+
+
+def snapshot(path: Path) -> frozenset[str] | None:
+    """List all that is below *path*, relative to it; ``None`` where it does not exist."""
+    if not path.is_dir():
+        return None
+    return frozenset(_below(path))
+
+
+def remove_new(path: Path, before: frozenset[str] | None) -> None:
+    """Remove what has come below *path* since the ``snapshot`` *before*, or all of it where it did not exist then."""
+    if path.is_symlink() or not path.is_dir():
+        return
+    if before is None:
+        shutil.rmtree(path)
+        return
+    for name in sorted(_below(path) - before, key=len, reverse=True):
+        new = path / name
+        if new.is_dir() and not new.is_symlink():
+            new.rmdir()
+        else:
+            new.unlink(missing_ok=True)
+
+
+def _below(path: Path) -> set[str]:
+    found: set[str] = set()
+    for folder, subfolders, files in os.walk(path):
+        found.update(os.path.relpath(os.path.join(folder, name), path) for name in (*subfolders, *files))  # noqa: PTH118
+    return found

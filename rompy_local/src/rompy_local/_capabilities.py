@@ -1,0 +1,77 @@
+"""Which guarantees hold on this machine, and the early refusal of a run that demands one which does not."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import attrs
+from rompy_core import ConfigError
+
+
+@attrs.frozen
+class Capability:
+    """One guarantee; its truth value says whether it holds here.
+
+    Attributes:
+        holds: Whether it does.
+        detail: How it is kept, or what is missing.
+    """
+
+    holds: bool
+    detail: str
+
+    def __bool__(self) -> bool:
+        return self.holds
+
+
+def capabilities() -> Mapping[str, Capability]:
+    """Say which guarantees hold on this machine, by the names that ``require`` takes.
+
+    ``subreaper``: no process of a run escapes its end, also none that made itself a daemon. ``pidfd``: the end of the
+    caller is noticed at once, and signals never reach a process that got an old number. ``pss``: memory that
+    processes share is counted once where a limit is decided. ``affinity``: ``cpu`` can be kept.
+    """
+    linux = sys.platform == "linux"
+    return {
+        "subreaper": Capability(linux, "prctl(PR_SET_CHILD_SUBREAPER)" if linux else f"needs Linux, not {sys.platform}"),
+        "pidfd": _pidfd(),
+        "pss": _file("/proc/self/smaps_rollup"),
+        "affinity": Capability(hasattr(os, "sched_setaffinity"), "sched_setaffinity(2)"),
+    }
+
+
+def refuse_missing(required: Iterable[str]) -> None:
+    """Refuse a run that requires what this machine does not have.
+
+    Raises:
+        ConfigError: With each guarantee that is not known or does not hold.
+    """
+    offered = capabilities() if required else {}
+    problems = [
+        f"require: this machine does not have {name!r}: {offered[name].detail}"
+        if name in offered
+        else f"require: no guarantee is called {name!r}; known: {', '.join(offered)}"
+        for name in required
+        if not offered.get(name)
+    ]
+    if problems:
+        raise ConfigError("LocalConfig", problems)
+
+
+def _pidfd() -> Capability:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError) as exc:
+        return Capability(holds=False, detail=f"pidfd_open(2), Linux 5.3: {exc}")
+    return Capability(holds=True, detail="pidfd_open(2)")
+
+
+def _file(path: str) -> Capability:
+    try:
+        with Path(path).open("rb"):
+            return Capability(holds=True, detail=path)
+    except OSError as exc:
+        return Capability(holds=False, detail=f"{path}: {exc.strerror}")

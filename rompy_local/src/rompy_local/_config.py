@@ -1,0 +1,107 @@
+"""The options of the local backend."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal, cast
+
+import attrs
+from rompy_core import BackendConfig, fields
+
+_CATCHABLE: Final = frozenset(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}
+
+
+def _command(_: Any, __: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, str):
+        good = bool(value.strip()) and "\0" not in value
+    else:
+        words = cast("tuple[object, ...]", value) if isinstance(value, tuple) else ()
+        good = bool(words) and all(isinstance(word, str) and "\0" not in word for word in words) and bool(words[0])
+    if not good:
+        raise ValueError(f"must be a shell command line or a list of words, found {value!r}")
+
+
+def _inherit_env(_: Any, __: attrs.Attribute[Any], value: object) -> None:
+    if value not in ("all", "none"):
+        fields.names(None, __, value)
+
+
+def _to_stack(value: object) -> int | Literal["unlimited"] | None:
+    return "unlimited" if value == "unlimited" else fields.to_bytes(value)
+
+
+def _stack(_: Any, __: attrs.Attribute[Any], value: object) -> None:
+    if value != "unlimited":
+        fields.positive_whole(None, __, value)
+
+
+def _nice(_: Any, __: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 19:
+        raise ValueError(f"must be a whole number from 0 to 19, found {value!r}")
+
+
+def _to_signal(value: object) -> object:
+    return f"SIG{value.upper().removeprefix('SIG')}" if isinstance(value, str) else value
+
+
+def _stop_signal(_: Any, __: attrs.Attribute[Any], value: object) -> None:
+    if value not in {number.name for number in _CATCHABLE}:
+        raise ValueError(f"must be the name of a signal that can be caught, such as 'TERM', found {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class LocalConfig(BackendConfig):
+    """How to run a command on this machine. Times are seconds, sizes are bytes.
+
+    Attributes:
+        command: A string is a shell command line (``/bin/sh``), a list of words runs without a shell. Without it, the
+            model config's ``command`` is used, else its ``run(model_run)`` is called in a process of its own.
+        inherit_env: Which variables the run gets from this process: ``all``, ``none``, or a list of names.
+        cpu: How many processors it may use, by affinity; also sets ``OMP_NUM_THREADS`` unless that is set.
+        cpu_time_limit: Limit for the user and system time of the whole process tree.
+        max_processes: The most processes that it may have at once.
+        stack_limit: Stack size of each process; ``unlimited`` is what Fortran models with large arrays need.
+        file_size_limit: The largest file that it may write.
+        nice: What is added to its niceness.
+        stop_signal: The signal that asks it to end.
+        sample_interval_s: The longest time between two samples; they begin at 0.05 s.
+    """
+
+    backend: ClassVar[str] = "local@rompy-local"
+
+    command: str | tuple[str, ...] | None = attrs.field(
+        default=None, converter=fields.to_words, validator=attrs.validators.optional(_command)
+    )
+    inherit_env: Literal["all", "none"] | tuple[str, ...] = attrs.field(
+        default="all", converter=fields.to_words, validator=_inherit_env
+    )
+    cpu: int | None = attrs.field(default=None, validator=attrs.validators.optional(fields.positive_whole))
+    cpu_time_limit: float | None = attrs.field(
+        default=None, converter=fields.to_float, validator=attrs.validators.optional(fields.positive)
+    )
+    max_processes: int | None = attrs.field(default=None, validator=attrs.validators.optional(fields.positive_whole))
+    stack_limit: int | Literal["unlimited"] | None = attrs.field(
+        default=None, converter=_to_stack, validator=attrs.validators.optional(_stack)
+    )
+    file_size_limit: int | None = attrs.field(
+        default=None, converter=fields.to_bytes, validator=attrs.validators.optional(fields.positive_whole)
+    )
+    nice: int = attrs.field(default=0, validator=_nice)
+    stop_signal: str = attrs.field(default="SIGTERM", converter=_to_signal, validator=_stop_signal)
+    sample_interval_s: float = attrs.field(default=1.0, converter=fields.to_float, validator=fields.positive)
+
+    @property
+    def argv(self) -> Sequence[str] | None:
+        """The words to execute, or ``None`` where no command was given."""
+        return to_argv(self.command)
+
+    def start_dir(self, workspace_dir: Path) -> Path:
+        """Where the command starts."""
+        return workspace_dir / self.working_dir if self.working_dir else workspace_dir
+
+
+def to_argv(command: str | Sequence[str] | None) -> Sequence[str] | None:
+    """Give the words to execute for a command as a config has it."""
+    return ["/bin/sh", "-c", command] if isinstance(command, str) else command
