@@ -1,6 +1,6 @@
 """Run models on this machine: supervised, limited, ended whole, recorded.
 
-A name is imported when it is first used (PEP 562): the supervisor of each run imports this package, and has to be light.
+A name is imported when it is first used (PEP 562), for the supervisor of each run imports this package.
 """
 
 TYPE_CHECKING = False

@@ -10,9 +10,10 @@ import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final, cast, final
+from typing import Any, Final, cast, final
 
 import psutil
+
 from rompy_core import (
     ConfigError,
     LiveRun,
@@ -20,11 +21,11 @@ from rompy_core import (
     RunHandle,
     RunLogger,
     RunRecord,
+    check_model_run,
     masked_config,
     open_record,
     run_to_end,
 )
-
 from rompy_local._calls import ConfigCall
 from rompy_local._capabilities import refuse_missing
 from rompy_local._config import LocalConfig, to_argv
@@ -43,7 +44,7 @@ _NEXT_PROCESSOR: Final = itertools.count()
 class LocalRunBackend:
     """Runs a model on this machine, as one supervised process tree."""
 
-    config_type: ClassVar[type[LocalConfig]] = LocalConfig
+    config_type = LocalConfig
 
     def run(
         self,
@@ -84,9 +85,11 @@ class LocalRunBackend:
         """Start the run in *workspace_dir* and return at once.
 
         Raises:
+            ModelRunError: *model_run* is none.
             ConfigError: As ``check``.
             StartError: It could not be started at all; the error carries the report.
         """
+        check_model_run(model_run)
         refuse_missing(config.require)
         call, argv = _what_to_run(model_run, config)
         with contextlib.ExitStack() as held:

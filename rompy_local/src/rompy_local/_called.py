@@ -7,6 +7,7 @@ import os
 import pickle
 import sys
 import traceback
+from typing import Any
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def call(payload: int, result: int) -> bool:
             data = file.read()
         sys.argv = [""]
         model_run = _unpickled(data)
-        given: object = model_run.config.run(model_run)  # type: ignore[attr-defined]  # whatever was sent
+        given: object = model_run.config.run(model_run)
     except BaseException as exc:  # noqa: BLE001 - the whole point is to say what it was
         traceback.print_exc()
         text = "".join(traceback.format_exception_only(exc)).strip()
@@ -38,7 +39,7 @@ def call(payload: int, result: int) -> bool:
     return False
 
 
-def _unpickled(data: bytes) -> object:
+def _unpickled(data: bytes) -> Any:
     path, model_run = pickle.loads(data)  # noqa: S301 - from the process that started this one
     sys.path[:] = path
     return pickle.loads(model_run)  # noqa: S301 - as above

@@ -12,15 +12,17 @@ import os
 import pickle
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, cast, final
 
 import attrs
 import cloudpickle
+
 from rompy_core import ConfigError, Outcome, RunState
 
 _BOOTSTRAP: Final = "import sys; sys.path.append(sys.argv[1]); from rompy_local._called import main; main()"
+_dumps = cast("Callable[[object], bytes]", cloudpickle.dumps)  # pyright: ignore[reportUnknownMemberType]  # it is untyped
 _HOME: Final = str(Path(__file__).resolve().parents[1])
 
 
@@ -40,7 +42,7 @@ class ConfigCall:
             ConfigError: The model run cannot be pickled.
         """
         try:
-            payload: bytes = pickle.dumps((sys.path, cloudpickle.dumps(model_run)))
+            payload: bytes = pickle.dumps((sys.path, _dumps(model_run)))
         except Exception as exc:
             # Pickling calls into every object that the model run holds, which may raise anything.
             what = f"config.run: the model run cannot be sent to a process of its own: {type(exc).__name__}: {exc}"

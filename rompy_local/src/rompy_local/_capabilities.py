@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import attrs
+
 from rompy_core import ConfigError
 
 
@@ -36,7 +37,9 @@ def capabilities() -> Mapping[str, Capability]:
     """
     linux = sys.platform == "linux"
     return {
-        "subreaper": Capability(linux, "prctl(PR_SET_CHILD_SUBREAPER)" if linux else f"needs Linux, not {sys.platform}"),
+        "subreaper": Capability(
+            linux, "prctl(PR_SET_CHILD_SUBREAPER)" if linux else f"needs Linux, not {sys.platform}"
+        ),
         "pidfd": _pidfd(),
         "pss": _file("/proc/self/smaps_rollup"),
         "affinity": Capability(hasattr(os, "sched_setaffinity"), "sched_setaffinity(2)"),
@@ -49,7 +52,7 @@ def refuse_missing(required: Iterable[str]) -> None:
     Raises:
         ConfigError: With each guarantee that is not known or does not hold.
     """
-    offered = capabilities() if required else {}
+    offered: Mapping[str, Capability] = capabilities() if required else {}
     problems = [
         f"require: this machine does not have {name!r}: {offered[name].detail}"
         if name in offered

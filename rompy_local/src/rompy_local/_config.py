@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, cast
 
 import attrs
+
 from rompy_core import BackendConfig, fields
 
 _CATCHABLE: Final = frozenset(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}
@@ -42,7 +43,7 @@ def _nice(_: Any, __: attrs.Attribute[Any], value: object) -> None:
         raise ValueError(f"must be a whole number from 0 to 19, found {value!r}")
 
 
-def _to_signal(value: object) -> object:
+def _to_signal(value: object) -> Any:
     return f"SIG{value.upper().removeprefix('SIG')}" if isinstance(value, str) else value
 
 

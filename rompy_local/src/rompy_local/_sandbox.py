@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, final
 
 import attrs
-from rompy_core import Outcome, ProcessIdentity, RunState, Usage, identify
 
+from rompy_core import Outcome, ProcessIdentity, RunState, Usage, identify
 from rompy_local._supervisor._frames import Message, Reader, send
 
 _BOOTSTRAP: Final = (
@@ -153,6 +153,7 @@ class Sandbox:
 
     def close(self) -> None:
         """Let the supervisor go, after the record has been completed, and wait until it has gone."""
+        self._send({"event": "release"})
         for stream in (self._supervisor.stdin, self._supervisor.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):
@@ -215,6 +216,7 @@ def _spawn(pass_fds: Sequence[int]) -> subprocess.Popen[bytes]:
 def _plain(spec: SandboxSpec) -> dict[str, Any]:
     """Turn a spec into what ``marshal`` takes."""
     return {
+        "event": "run",
         **attrs.asdict(spec, recurse=False),
         "argv": [str(word) for word in spec.argv],
         "env": dict(spec.env),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from typing import Any
 
 from rompy_local._supervisor import _linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing costs a start more than all the rest of this
+    from typing import Any
 
 _UNLIMITED = -1
 

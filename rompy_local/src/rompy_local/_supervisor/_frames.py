@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import marshal
 import os
-from collections.abc import Iterator
-from typing import Any
 
-Message = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing costs a start more than all the rest of this
+    from collections.abc import Iterator
+    from typing import Any
+
+Message = dict[str, "Any"]
 """Holds strings, numbers, lists and dictionaries; ``"event"`` says what it is about."""
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
-from typing import Any
 
 from rompy_local._supervisor._monitor import Monitor, Sample
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing costs a start more than all the rest of this
+    from typing import Any
 
 _LOG_OVERSHOOT = 2**25
 """How far the logs may grow past their limit, bytes, before the polite end becomes an immediate one."""
@@ -66,6 +70,13 @@ class Limits:
             return Exceeded("LIMIT_EXCEEDED", f"exceeded max_processes: {sample['processes']} of {most}", at_once=True)
         return None
 
+    def by_exit(self, code: int | None) -> Exceeded | None:
+        """Check what the kernel limits by a signal of its own; a shell reports that of its command as 128 + number."""
+        limit = self._spec["rlimits"].get("RLIMIT_FSIZE")
+        if limit and code in (-signal.SIGXFSZ, 128 + signal.SIGXFSZ):
+            return Exceeded("LIMIT_EXCEEDED", f"a file exceeded file_size_limit ({limit} bytes)")
+        return None
+
     def log_size(self) -> int:
         """Give the size of both logs together, bytes."""
         return sum(os.fstat(fd).st_size for fd in self._logs)
@@ -84,7 +95,7 @@ class Growth:
         self._timeout_s = timeout_s
         self._last = time.monotonic()
         self._next_look = self._last
-        self._output = -1
+        self._output: int = -1
         self._files: tuple[int, int, int] | None = None
 
     def stalled_for(self, now: float, output: int) -> bool:

@@ -120,7 +120,7 @@ def _children(pid: int) -> list[int]:
     for task in tasks:
         data = _read(f"/proc/{pid}/task/{task}/children")
         if data is None:
-            return _children_by_scan(pid) if os.path.exists(f"/proc/{pid}/task/{task}") else found  # noqa: PTH110
+            return _children_by_scan(pid) if os.path.exists(f"/proc/{pid}/task/{task}") else found
         found += map(int, data.split())
     return found
 

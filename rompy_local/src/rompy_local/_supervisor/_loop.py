@@ -1,19 +1,22 @@
-"""The supervisor's one loop: wait for the command, the caller, the clock or a request, and bring the tree to its end."""
+"""The supervisor's one loop: wait for the command, the caller, the clock or a request, and end the whole tree."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
 import time
-from typing import Any
 
 from rompy_local._supervisor import _linux, _record
 from rompy_local._supervisor._child import StartFailedError, start
 from rompy_local._supervisor._frames import Message, Reader, send
 from rompy_local._supervisor._limits import Exceeded, Limits
 from rompy_local._supervisor._monitor import Monitor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing costs a start more than all the rest of this
+    from collections.abc import Callable
+    from typing import Any
 
 _SELF_END_S = 0.05
 """How long processes that outlive the command may take to end by themselves before they count as leftovers."""
@@ -32,6 +35,8 @@ def serve(commands: int, events: int) -> None:
             return
         messages += reader.feed(data)
     spec = messages.pop(0)
+    if spec["event"] == "release":
+        return
     spec["supervisor_pid"] = os.getpid()
     _linux.become_subreaper()
     try:
@@ -64,9 +69,9 @@ class Supervisor:
         self._end: Exceeded | None = None
         self._asked_at: float | None = None
         self._asked: set[tuple[int, int]] = set()
+        self._grace_s = 0.0
         self._insisted = False
         self._leftovers: list[str] = []
-        self._has_told_the_end = False
         self._is_released = False
 
     def run(self) -> None:
@@ -85,7 +90,6 @@ class Supervisor:
             self._step()
         outcome = self._outcome()
         self._remove_tmp_dir()
-        self._has_told_the_end = True
         self._tell({"event": "ended", **outcome})
         self._until_released(outcome)
 
@@ -95,7 +99,7 @@ class Supervisor:
         if self._is_empty:
             return True
         now = time.monotonic()
-        if self._asked_at is not None and now > self._asked_at + self._spec["grace_s"] + _GIVE_UP_S:
+        if self._asked_at is not None and now > self._asked_at + self._grace_s + _GIVE_UP_S:
             self._leftovers += [f"{_described(one)} could not be ended" for one in self._living()]
             return True
         is_left = self._spec["leftovers"] == "leave" and self._command_ended_at is not None and self._asked_at is None
@@ -123,7 +127,7 @@ class Supervisor:
             return self._end
         if self._caller.is_gone:
             return Exceeded("CANCELLED", f"its caller (pid {self._spec['caller_pid']}) ended before it did")
-        if os.path.exists(self._spec["cancel_path"]):  # noqa: PTH110 - pathlib costs a start more than it saves
+        if os.path.exists(self._spec["cancel_path"]):
             return Exceeded("CANCELLED", "cancelled from another process, by a request in the record")
         exceeded = self._limits.by_the_clock(now)
         if exceeded is None and now >= self._monitor.due:
@@ -166,20 +170,19 @@ class Supervisor:
         return ready
 
     def _read_signals(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            numbers = os.read(self._wakeup, 4096)
-            if set(numbers) & {signal.SIGTERM, signal.SIGINT, signal.SIGHUP} and self._end is None:
-                self._end = Exceeded("CANCELLED", "its supervisor was asked to end by a signal")
+        numbers = os.read(self._wakeup, 4096)
+        if set(numbers) & {signal.SIGTERM, signal.SIGINT, signal.SIGHUP} and self._end is None:
+            self._end = Exceeded("CANCELLED", "its supervisor was asked to end by a signal")
 
     def _read_commands(self) -> None:
         data = os.read(self._commands, 2**16)
-        if not data and self._has_told_the_end:
-            self._is_released = True
-        elif not data:
-            # It lives, but has become another program by an exec: nobody is left to complete the record.
+        if not data:
+            # It is dying (its files close before its pidfd says so), or has become another program by an exec.
             self._caller.is_gone = True
         for message in self._reader.feed(data):
-            if message["event"] == "stop" and self._end is None:
+            if message["event"] == "release":
+                self._is_released = True
+            elif message["event"] == "stop" and self._end is None:
                 self._end = Exceeded(message["state"], message["reason"])
 
     def _reap(self) -> None:
@@ -200,19 +203,21 @@ class Supervisor:
         return [one for one in _linux.descendants(os.getpid()) if not one.is_zombie]
 
     def _ask(self, now: float, *, at_once: bool = False) -> None:
-        self._asked_at = now - self._spec["grace_s"] if at_once else now
+        self._asked_at = now
+        self._grace_s = 0.0 if at_once else self._spec["grace_s"]
         self._go_on_ending(now)
 
     def _go_on_ending(self, now: float) -> None:
         """Ask whoever was not asked yet; after the grace, insist."""
-        if now < (self._asked_at or 0) + self._spec["grace_s"] and not self._limits.is_log_running_away():
+        if now < (self._asked_at or now) + self._grace_s and not self._limits.is_log_running_away():
             for one in self._living():
                 if (one.pid, one.start_time) not in self._asked:
                     self._asked.add((one.pid, one.start_time))
                     _linux.signal_process(one, self._spec["stop_signal"], signal.SIGCONT)
             return
         living = self._living()
-        self._insisted = self._insisted or bool(living)
+        # Where there was no grace, nothing was asked and nothing was refused.
+        self._insisted = self._insisted or bool(living and self._grace_s)
         # Stopped first: what is stopped cannot fork while its relatives are being killed.
         for one in living:
             _linux.signal_process(one, signal.SIGSTOP)
@@ -227,10 +232,10 @@ class Supervisor:
         peak, method = monitor.peak_memory()
         read, write = monitor.storage_bytes([])
         code = None if self._wait_status is None else os.waitstatus_to_exitcode(self._wait_status)
-        # A command that had ended by itself keeps its own verdict, also when its leftovers met a limit afterwards.
+        self._end = self._end or self._limits.by_exit(code)
         warnings = [monitor.problem] if monitor.problem else []
         if self._insisted:
-            warnings.append(f"processes did not end within grace_s ({self._spec['grace_s']:g} s) and were killed")
+            warnings.append(f"processes did not end within grace_s ({self._grace_s:g} s) and were killed")
         return {
             "state": self._end.state if self._end else None,
             "reason": self._end.reason if self._end else "",
@@ -255,9 +260,13 @@ class Supervisor:
                     self._read_signals()
                 elif fd == self._commands:
                     self._read_commands()
-        if self._caller.is_gone:
+        if not self._is_released:
             if outcome["state"] is None:
-                ending = f"code {outcome['exit_code']}" if outcome["exit_signal"] is None else f"signal {outcome['exit_signal']}"
+                ending = (
+                    f"code {outcome['exit_code']}"
+                    if outcome["exit_signal"] is None
+                    else f"signal {outcome['exit_signal']}"
+                )
                 reason = f"the command had ended with exit {ending}, but its caller ended before the verdict"
                 outcome.update(state="CANCELLED", reason=reason)
             _record.complete(self._spec["report_path"], outcome)
@@ -265,8 +274,10 @@ class Supervisor:
     def _tell(self, message: Message, *, may_be_dropped: bool = False) -> None:
         """Tell the caller. It may be too busy to listen, and must not hold up the supervision: samples are dropped."""
         os.set_blocking(self._events, not may_be_dropped)
-        with contextlib.suppress(OSError):  # the pipe is full, or the caller is gone, which the poll will say
+        try:
             send(self._events, message)
+        except OSError:
+            pass  # the pipe is full, or the caller is gone, which the poll will say
 
     def _remove_tmp_dir(self) -> None:
         if self._spec["tmp_dir"]:
@@ -295,8 +306,12 @@ def _signals_as_input() -> int:
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, _ignore)
     return reader
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """Do nothing: that a signal came can be read from the wakeup pipe."""
 
 
 def _open_log(path: str) -> int:
@@ -309,16 +324,18 @@ def _described(one: _linux.Process) -> str:
 
 
 def _remove_tree(directory: str) -> None:
+    """Remove a directory of ours as far as it can be removed; symbolic links in it are not followed."""
     for folder, subfolders, files in os.walk(directory, topdown=False):
         for name in files:
-            with contextlib.suppress(OSError):
-                os.unlink(f"{folder}/{name}")  # noqa: PTH108 - pathlib costs a start more than it saves
+            _try(os.unlink, f"{folder}/{name}")
         for name in subfolders:
             path = f"{folder}/{name}"
-            with contextlib.suppress(OSError):
-                if os.path.islink(path):  # noqa: PTH114 - as above
-                    os.unlink(path)  # noqa: PTH108 - as above
-                else:
-                    os.rmdir(path)  # noqa: PTH106 - as above
-    with contextlib.suppress(OSError):
-        os.rmdir(directory)  # noqa: PTH106 - as above
+            _try(os.unlink if os.path.islink(path) else os.rmdir, path)
+    _try(os.rmdir, directory)
+
+
+def _try(remove: Callable[[str], None], path: str) -> None:
+    try:
+        remove(path)
+    except OSError:
+        pass

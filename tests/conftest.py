@@ -1,0 +1,75 @@
+"""What all tests share: processes that can be told from others, waiting for events, coverage of the small processes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rompy_local import _calls, _sandbox
+
+TOKEN = "ROMPY_TEST_TOKEN"
+ROOT = Path(__file__).resolve().parents[1]
+
+_MEASURED = (
+    "import sys; sys.path.append(sys.argv[1]); import coverage; coverage.process_startup(); from {} import main; main()"
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _measure_the_small_processes() -> Iterator[None]:
+    """Where coverage is measured, measure it in the supervisor and in the process of ``config.run``, too.
+
+    The supervisor runs isolated and without site-packages, so coverage has to be put into its bootstrap.
+    """
+    coverage = pytest.importorskip("coverage")
+    if coverage.Coverage.current() is None:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COVERAGE_PROCESS_START", str(ROOT / "pyproject.toml"))
+        patch.setenv("COVERAGE_FILE", str(Path(os.environ.get("COVERAGE_FILE", ROOT / ".coverage")).absolute()))
+        patch.setattr(_sandbox, "_BOOTSTRAP", _MEASURED.format("rompy_local._supervisor"))
+        patch.setattr(_sandbox, "_INTERPRETER_FLAGS", ())
+        patch.setattr(_calls, "_BOOTSTRAP", _MEASURED.format("rompy_local._called"))
+        yield
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Wait for a condition, with a deadline."""
+
+    def wait(condition: Callable[[], object], what: str = "", timeout: float = 15.0) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {timeout} s in vain for {what or condition}"
+            time.sleep(0.005)
+
+    return wait
+
+
+@pytest.fixture
+def token(request: pytest.FixtureRequest) -> str:
+    """A value that marks the processes of one test: they carry it in their environment."""
+    return f"{os.getpid()}-{time.monotonic_ns()}"
+
+
+@pytest.fixture
+def living(token: str) -> Callable[[], list[str]]:
+    """List the processes that carry the token and have not ended."""
+
+    def find() -> list[str]:
+        found: list[str] = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(TOKEN) == token and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(" ".join(process.cmdline()))
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+    return find
