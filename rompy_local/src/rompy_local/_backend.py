@@ -29,6 +29,7 @@ from rompy_core import (
 from rompy_local._calls import ConfigCall
 from rompy_local._capabilities import refuse_missing
 from rompy_local._config import LocalConfig, to_argv
+from rompy_local._isolation import wrapped
 from rompy_local._sandbox import Sandbox, SandboxError, SandboxSpec
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class LocalRunBackend:
         Raises:
             ConfigError: There is nothing to run, or this machine lacks a guarantee that *config* requires.
         """
-        refuse_missing(config.require)
+        refuse_missing(_required(config))
         call, _ = _what_to_run(model_run, config)
         if call is not None:
             call.close()
@@ -90,7 +91,7 @@ class LocalRunBackend:
             StartError: It could not be started at all; the error carries the report.
         """
         check_model_run(model_run)
-        refuse_missing(config.require)
+        refuse_missing(_required(config))
         call, argv = _what_to_run(model_run, config)
         with contextlib.ExitStack() as held:
             if call is not None:
@@ -126,7 +127,8 @@ def _start(
         if sandbox is None:
             raise record.refusal(problem)
         try:
-            tmp_dir = Path(tempfile.mkdtemp(prefix="rompy-")) if "TMPDIR" not in config.env_vars else None
+            has_tmp_dir = config.isolation is not None or "TMPDIR" in config.env_vars
+            tmp_dir = None if has_tmp_dir else Path(tempfile.mkdtemp(prefix="rompy-"))
             sandbox.start(_spec(record, config, argv, tmp_dir, pass_fds))
         except (SandboxError, OSError) as exc:
             raise record.refusal(str(exc)) from exc
@@ -150,10 +152,11 @@ def _spec(
     pass_fds: Sequence[int],
 ) -> SandboxSpec:
     workspace_dir = record.report.workspace_dir
+    env = _environment(config, tmp_dir)
     return SandboxSpec(
-        argv=argv,
+        argv=argv if config.isolation is None else wrapped(argv, config, workspace_dir, env),
         cwd=config.start_dir(workspace_dir),
-        env=_environment(config, tmp_dir),
+        env=env,
         workspace_dir=workspace_dir,
         record_dir=record.directory,
         stdout_path=record.directory / _STDOUT,
@@ -173,8 +176,16 @@ def _spec(
         cpus=_processors(config.cpu),
         nice=config.nice,
         sample_interval_s=config.sample_interval_s,
+        with_pss=config.measure_pss,
         pass_fds=pass_fds,
+        asks_command=config.isolation is None,
     )
+
+
+def _required(config: LocalConfig) -> Sequence[str]:
+    """Give the guarantees without which the run would not be what was asked for."""
+    asked = {"bubblewrap": config.isolation is not None, "pss": config.measure_pss, "affinity": config.cpu is not None}
+    return (*config.require, *(name for name, is_asked in asked.items() if is_asked and name not in config.require))
 
 
 def _environment(config: LocalConfig, tmp_dir: Path | None) -> dict[str, str]:
@@ -186,7 +197,9 @@ def _environment(config: LocalConfig, tmp_dir: Path | None) -> dict[str, str]:
         env = {name: os.environ[name] for name in config.inherit_env if name in os.environ}
     if config.cpu is not None:
         env.setdefault("OMP_NUM_THREADS", str(config.cpu))
-    if tmp_dir is not None:
+    if config.isolation is not None:
+        env["TMPDIR"] = "/tmp"  # noqa: S108 - its private one
+    elif tmp_dir is not None:
         env["TMPDIR"] = str(tmp_dir)
     return env | dict(config.env_vars)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 
 from rompy_core import ConfigError
+from rompy_local import _isolation
 
 
 @attrs.frozen
@@ -34,6 +35,7 @@ def capabilities() -> Mapping[str, Capability]:
     ``subreaper``: no process of a run escapes its end, also none that made itself a daemon. ``pidfd``: the end of the
     caller is noticed at once, and signals never reach a process that got an old number. ``pss``: memory that
     processes share is counted once where a limit is decided. ``affinity``: ``cpu`` can be kept.
+    ``bubblewrap``: isolation works.
     """
     linux = sys.platform == "linux"
     return {
@@ -42,6 +44,7 @@ def capabilities() -> Mapping[str, Capability]:
         ),
         "pidfd": _pidfd(),
         "pss": _file("/proc/self/smaps_rollup"),
+        "bubblewrap": Capability(not _isolation.problem(), _isolation.problem() or "bwrap(1)"),
         "affinity": Capability(hasattr(os, "sched_setaffinity"), "sched_setaffinity(2)"),
     }
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, Literal, cast
 
 import attrs
 
-from rompy_core import BackendConfig, fields
+from rompy_core import BackendConfig, ConfigError, fields
 
 _CATCHABLE: Final = frozenset(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}
 
@@ -47,6 +47,17 @@ def _to_signal(value: object) -> Any:
     return f"SIG{value.upper().removeprefix('SIG')}" if isinstance(value, str) else value
 
 
+def _to_paths(value: object) -> Any:
+    return tuple(map(fields.to_path, cast("Sequence[object]", value))) if isinstance(value, list | tuple) else value
+
+
+def _paths(_: Any, __: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, tuple):
+        raise ValueError(f"must be a list of paths, found {value!r}")  # noqa: TRY004 - one kind of error for all options
+    for item in cast("tuple[object, ...]", value):
+        fields.path(None, __, item)
+
+
 def _stop_signal(_: Any, __: attrs.Attribute[Any], value: object) -> None:
     if value not in {number.name for number in _CATCHABLE}:
         raise ValueError(f"must be the name of a signal that can be caught, such as 'TERM', found {value!r}")
@@ -67,6 +78,12 @@ class LocalConfig(BackendConfig):
         file_size_limit: The largest file that it may write.
         nice: What is added to its niceness.
         stop_signal: The signal that asks it to end.
+        isolation: ``bwrap`` runs the command in isolation by bubblewrap: the workspace is writable, the rest of the
+            file system is not, ``/tmp`` is private.
+        writable: With isolation: further paths that it may write; relative to the workspace.
+        read_only: With isolation: paths that it may not write although they are below a writable one.
+        network: With isolation: whether it has the network.
+        measure_pss: Also sample the proportional set size, which counts shared pages once; slow for large processes.
         sample_interval_s: The longest time between two samples; they begin at 0.05 s.
     """
 
@@ -91,7 +108,22 @@ class LocalConfig(BackendConfig):
     )
     nice: int = attrs.field(default=0, validator=_nice)
     stop_signal: str = attrs.field(default="SIGTERM", converter=_to_signal, validator=_stop_signal)
+    isolation: Literal["bwrap"] | None = attrs.field(default=None, validator=attrs.validators.in_((None, "bwrap")))
+    writable: tuple[Path, ...] = attrs.field(default=(), converter=_to_paths, validator=_paths)
+    read_only: tuple[Path, ...] = attrs.field(default=(), converter=_to_paths, validator=_paths)
+    network: bool = attrs.field(default=True, validator=fields.flag)
+    measure_pss: bool = attrs.field(default=False, validator=fields.flag)
     sample_interval_s: float = attrs.field(default=1.0, converter=fields.to_float, validator=fields.positive)
+
+    def __attrs_post_init__(self) -> None:
+        if self.isolation is None:
+            asked = {"writable": self.writable, "read_only": self.read_only, "network": not self.network}
+            problems = [f"{name}: needs isolation='bwrap'" for name, is_asked in asked.items() if is_asked]
+        else:
+            wrong = f"leftovers: must be 'kill' with isolation, which ends them at once; found {self.leftovers!r}"
+            problems = [wrong] if self.leftovers != "kill" else []
+        if problems:
+            raise ConfigError("LocalConfig", problems)
 
     @property
     def argv(self) -> Sequence[str] | None:

@@ -61,6 +61,7 @@ class SandboxSpec:
         sample_interval_s: The longest time between two samples.
         with_pss: Whether samples measure the proportional set size, too.
         pass_fds: File descriptors that the command inherits.
+        asks_command: Whether the command itself gets the signal that asks; a wrapper would end its content by it.
     """
 
     argv: Sequence[str]
@@ -87,6 +88,7 @@ class SandboxSpec:
     sample_interval_s: float = 1.0
     with_pss: bool = False
     pass_fds: Sequence[int] = ()
+    asks_command: bool = True
 
 
 @final

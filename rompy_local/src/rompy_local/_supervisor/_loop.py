@@ -211,7 +211,8 @@ class Supervisor:
         """Ask whoever was not asked yet; after the grace, insist."""
         if now < (self._asked_at or now) + self._grace_s and not self._limits.is_log_running_away():
             for one in self._living():
-                if (one.pid, one.start_time) not in self._asked:
+                is_wrapper = one.pid == self._command_pid and not self._spec["asks_command"]
+                if (one.pid, one.start_time) not in self._asked and not is_wrapper:
                     self._asked.add((one.pid, one.start_time))
                     _linux.signal_process(one, self._spec["stop_signal"], signal.SIGCONT)
             return
