@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,8 +27,7 @@ def _measure_the_small_processes() -> Iterator[None]:
 
     The supervisor runs isolated and without site-packages, so coverage has to be put into its bootstrap.
     """
-    coverage = pytest.importorskip("coverage")
-    if coverage.Coverage.current() is None:
+    if "coverage" not in sys.modules or sys.modules["coverage"].Coverage.current() is None:
         yield
         return
     with pytest.MonkeyPatch.context() as patch:
