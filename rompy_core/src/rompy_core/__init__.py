@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from rompy_core._records import RunRecord, cancel, find_runs, open_record, read_report
     from rompy_core._reports import Outcome, ProcessIdentity, Progress, RunReport, RunState, Usage
     from rompy_core._rules import OutputPattern, OutputRules, ProgressPattern
-    from rompy_core._running import load_config, run_to_end
+    from rompy_core._running import check_model_run, load_config, run_to_end
     from rompy_core._structure import masked_config, structure_config, unstructure_config
 
 __all__ = [
@@ -92,6 +92,7 @@ __all__ = [
     "Usage",
     "WorkspaceError",
     "cancel",
+    "check_model_run",
     "find_runs",
     "identify",
     "is_alive",
@@ -121,13 +122,13 @@ _MODULES = {
     "_plugins": "PluginInfo list_plugins load_plugin",
     "_processes": "identify is_alive",
     "_protocols": (
-        "CheckingBackend Configured Execution ModelConfig ModelRunLike PipelineBackend Postprocessor RunBackend RunHandle "
-        "SubmittingBackend"
+        "CheckingBackend Configured Execution ModelConfig ModelRunLike PipelineBackend Postprocessor RunBackend "
+        "RunHandle SubmittingBackend"
     ),
     "_records": "RunRecord cancel find_runs open_record read_report",
     "_reports": "Outcome ProcessIdentity Progress RunReport RunState Usage",
     "_rules": "OutputPattern OutputRules ProgressPattern",
-    "_running": "load_config run_to_end",
+    "_running": "check_model_run load_config run_to_end",
     "_structure": "masked_config structure_config unstructure_config",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}

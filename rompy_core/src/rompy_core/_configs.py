@@ -61,7 +61,7 @@ class BackendConfig(fields.Checked):
     )
     rules: OutputRules = attrs.field(factory=OutputRules, converter=as_rules)
     leftovers: Literal["kill", "wait", "leave"] = attrs.field(
-        default="kill", validator=attrs.validators.in_(("kill", "wait", "leave"))
+        default="kill", validator=fields.one_of("kill", "wait", "leave")
     )
     log_size_limit: int | None = attrs.field(
         default=None, converter=fields.to_bytes, validator=attrs.validators.optional(fields.positive_whole)

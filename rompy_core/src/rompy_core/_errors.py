@@ -154,4 +154,5 @@ class TemplateError(RompyError, ValueError):
         self.detail = detail
 
     def __str__(self) -> str:
-        return f"template {self.path}, line {self.line}: {self.detail}"
+        line = f", line {self.line}" if self.line else ""
+        return f"template {self.path}{line}: {self.detail}"

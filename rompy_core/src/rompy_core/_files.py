@@ -21,6 +21,8 @@ def _yaml(text: str) -> object:
         return yaml.safe_load(text)
     except yaml.YAMLError as exc:
         raise ValueError(str(exc)) from exc
+    except Exception as exc:  # a malformed value may raise almost anything
+        raise ValueError(f"holds a value that PyYAML cannot read: {type(exc).__name__}: {exc}") from exc
 
 
 _READERS: Final[dict[str, Callable[[str], object]]] = {
@@ -37,7 +39,7 @@ def load_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ConfigError: The file is missing, cannot be read, or holds no table.
     """
-    path = Path(path)
+    path = Path(os.fsdecode(path))
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise ConfigError(str(path), [f"must end in {', '.join(_READERS)}, found {path.suffix!r}"])

@@ -6,6 +6,7 @@ is broken hurts only who asks for it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import logging
@@ -18,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, TypeVar, cast
 import attrs
 
 from rompy_core._errors import PluginConflictError, PluginContractError, PluginLoadError, PluginNotFoundError
+from rompy_core._problems import by_nearness, nearest
 from rompy_core._protocols import PipelineBackend, Postprocessor, RunBackend
-from rompy_core._structure import nearest
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import Distribution, EntryPoint
 
 PluginT = TypeVar("PluginT")
 logger = logging.getLogger(__name__)
@@ -78,17 +79,25 @@ class PluginKind(Generic[PluginT]):
 
 def is_run_backend(obj: object) -> TypeGuard[RunBackend]:
     """Whether *obj* can run a model run."""
-    return isinstance(obj, RunBackend) and callable(obj.run)
+    return _has_method(obj, "run")
 
 
 def is_postprocessor(obj: object) -> TypeGuard[Postprocessor]:
     """Whether *obj* can process the outputs of a run."""
-    return isinstance(obj, Postprocessor) and callable(obj.process)
+    return _has_method(obj, "process")
 
 
 def is_pipeline_backend(obj: object) -> TypeGuard[PipelineBackend]:
     """Whether *obj* can execute a pipeline."""
-    return isinstance(obj, PipelineBackend) and callable(obj.execute)
+    return _has_method(obj, "execute")
+
+
+def _has_method(obj: object, name: str) -> bool:
+    """Whether *obj* is an instance with such a method; isinstance() is content with any attribute of that name."""
+    try:
+        return not inspect.isclass(obj) and callable(getattr(obj, name, None))
+    except Exception:  # noqa: BLE001 - looking at an attribute of other hands may run their code
+        return False
 
 
 RUN_BACKENDS: Final = PluginKind("rompy.run", is_run_backend, "run(model_run, **kwargs)")
@@ -129,16 +138,28 @@ def load_plugin(group: str, name: str, **plugin_options: Any) -> Any:
 def load(kind: PluginKind[PluginT], name: str, **plugin_options: Any) -> PluginT:
     """Import, make and check the one plugin of *kind* called *name*; raises as ``load_plugin``."""
     entry_point = find(kind.group, name)
-    made = _made(kind, name, load_object(kind.group, name, entry_point), entry_point, plugin_options)
+    made = _made(kind, name, _imported(kind.group, name, entry_point), entry_point, plugin_options)
     if not kind.accepts(made):
         where = f"{entry_point.value} of {_distribution(entry_point)}"
         raise PluginContractError(kind.group, name, f"{where} gives {type(made).__name__}, which has no {kind.role}")
     return made
 
 
-def load_object(group: str, name: str, entry_point: EntryPoint | None = None) -> Any:
-    """Import what the entry point *name* refers to, and do not make anything of it; raises as ``load_plugin``."""
-    entry_point = entry_point or find(group, name)
+def load_object(group: str, name: str, built_in: Iterable[str] = ()) -> Any:
+    """Import what the entry point *name* refers to, and do not make anything of it.
+
+    Args:
+        group: The entry-point group.
+        name: The entry point's name, or ``name@distribution``.
+        built_in: Names that are known without an entry point, for the error.
+
+    Raises:
+        PluginError: It is not known, not unique, or does not import.
+    """
+    return _imported(group, name, find(group, name, built_in))
+
+
+def _imported(group: str, name: str, entry_point: EntryPoint) -> Any:
     try:
         return entry_point.load()
     except (Exception, SystemExit) as exc:
@@ -147,62 +168,82 @@ def load_object(group: str, name: str, entry_point: EntryPoint | None = None) ->
         raise PluginLoadError(group, name, f"{where} does not import: {type(exc).__name__}: {exc}") from exc
 
 
-def find(group: str, name: str) -> EntryPoint:
+def find(group: str, name: str, built_in: Iterable[str] = ()) -> EntryPoint:
     """Find the one entry point called *name*, or ``name@distribution``; never by the order of installation.
 
     Raises:
         PluginNotFoundError: Nothing of that name is advertised; lists what is.
         PluginConflictError: Several distributions of other hands advertise it; lists the spellings to choose from.
     """
-    bare, _, distribution = name.rpartition("@") if "@" in name else (name, "", "")
     everything = _advertised(group)
-    found = [
-        ep for ep in everything if ep.name == bare and distribution in ("", _distribution(ep), _raw_distribution(ep))
-    ]
-    different = {ep.value: ep for ep in sorted(found, key=_distribution, reverse=True)}
+    ordered = sorted(_matching(everything, name), key=lambda ep: (_is_ours(ep), _distribution(ep)))
+    different = {ep.value: ep for ep in ordered}  # the same object advertised twice is no conflict
     if not different:
-        raise PluginNotFoundError(group, name, _not_found(group, bare, everything))
+        raise PluginNotFoundError(group, name, _not_found(group, name, everything, built_in))
     if len(different) == 1:
         return different.popitem()[1]
-    ours = [ep for ep in different.values() if _distribution(ep) in _OURS]
+    spellings = {value: f"{ep.name}@{_distribution(ep)}" for value, ep in different.items()}
+    ours = [ep for ep in different.values() if _is_ours(ep)]
     if len(ours) == 1:
-        others = ", ".join(sorted(f"{bare}@{_distribution(ep)}" for ep in different.values() if ep not in ours))
-        _log_precedence(group, bare, _distribution(ours[0]), others)
+        taken = spellings.pop(ours[0].value)
+        _log_precedence(group, name, taken, ", ".join(sorted(spellings.values())))
         return ours[0]
-    spellings = ", ".join(sorted(f"{bare}@{_distribution(ep)}" for ep in different.values()))
-    raise PluginConflictError(group, name, f"several distributions advertise it; ask for one of {spellings}")
+    choice = sorted(set(spellings.values()))
+    if len(choice) == 1:
+        detail = f"{choice[0]} is advertised more than once, as {', '.join(sorted(different))}; mend that distribution"
+    else:
+        detail = f"several distributions advertise it; ask for one of {', '.join(choice)}"
+    raise PluginConflictError(group, name, detail)
+
+
+def _matching(everything: Iterable[EntryPoint], name: str) -> list[EntryPoint]:
+    """Find what *name* may stand for: ``name@distribution`` first, for a plugin's own name may have an @, too."""
+    bare, _, distribution = name.rpartition("@")
+    named = [ep for ep in everything if ep.name == bare and _distribution(ep) == _normalised(distribution)]
+    return named or [ep for ep in everything if ep.name == name]
+
+
+def _is_ours(ep: EntryPoint) -> bool:
+    return _distribution(ep) in _OURS
 
 
 def _made(
     kind: PluginKind[PluginT], name: str, advertised: Any, entry_point: EntryPoint, plugin_options: dict[str, Any]
 ) -> object:
     """Make an instance, unless an instance was advertised."""
-    if not inspect.isclass(advertised) and kind.accepts(advertised):
-        return advertised
     where = f"{entry_point.value} of {_distribution(entry_point)}"
+    if kind.accepts(advertised):
+        if plugin_options:
+            detail = f"{where} is a ready instance and takes no options, found {', '.join(plugin_options)}"
+            raise PluginContractError(kind.group, name, detail)
+        return advertised
     if not callable(advertised):
         detail = f"{where} is {type(advertised).__name__}, neither a class nor callable, and has no {kind.role}"
         raise PluginContractError(kind.group, name, detail)
     try:
         return advertised(**plugin_options)
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         # Constructors of other hands may raise anything.
         raise PluginLoadError(kind.group, name, f"{where} cannot be made: {type(exc).__name__}: {exc}") from exc
 
 
-def _not_found(group: str, name: str, everything: Iterable[EntryPoint]) -> str:
-    known = sorted({ep.name for ep in everything}, key=lambda known: (not nearest(name, [known]), known))
-    detail = f"no installed distribution advertises it{nearest(name, known)}; known: {', '.join(known) or 'none'}"
-    provider = _PROVIDERS.get((group, name))
-    return f"{detail}; install it with: {_OURS[provider]}" if provider else detail
+def _not_found(group: str, name: str, everything: Iterable[EntryPoint], built_in: Iterable[str]) -> str:
+    bare, at, distribution = name.rpartition("@")
+    known = {f"{ep.name}@{_distribution(ep)}" if at else ep.name for ep in everything} | set(built_in)
+    listed = ", ".join(by_nearness(name, known)) or "none"
+    detail = f"no installed distribution advertises it{nearest(name, known)}; known: {listed}"
+    provider = _PROVIDERS.get((group, bare if at else name))
+    if provider is None or (at and _normalised(distribution) != provider):
+        return detail
+    return f"{detail}; install it with: {_OURS[provider]}"
 
 
 @functools.cache
-def _log_precedence(group: str, name: str, ours: str, others: str) -> None:
+def _log_precedence(group: str, name: str, taken: str, others: str) -> None:
     """Say once that a name of ours hides another's; the cache is what makes it once."""
     logger.info(
         "plugin name is advertised more than once; ours is taken",
-        extra={"group": group, "plugin": name, "taken": f"{name}@{ours}", "others": others},
+        extra={"group": group, "plugin": name, "taken": taken, "others": others},
     )
 
 
@@ -217,17 +258,16 @@ def _info(ep: EntryPoint) -> PluginInfo:
 
 
 def _distribution(ep: EntryPoint) -> str:
-    """Give the distribution's name, normalised as in PEP 503."""
-    return re.sub(r"[-_.]+", "-", _raw_distribution(ep)).lower()
+    return _normalised(_metadata(ep)[0])
 
 
-def _raw_distribution(ep: EntryPoint) -> str:
-    return _metadata(ep)[0]
+def _normalised(distribution: str) -> str:
+    """Spell a distribution's name as PEP 503 does."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _metadata(ep: EntryPoint) -> tuple[str, str]:
-    dist = ep.dist
-    return (_UNKNOWN, _UNKNOWN) if dist is None else _name_and_version(dist)
+    return (_UNKNOWN, _UNKNOWN) if ep.dist is None else _name_and_version(ep.dist)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -235,7 +275,7 @@ def _name_and_version(dist: Any) -> tuple[str, str]:
     """Read a distribution's metadata once: it is parsed as an e-mail message at every look."""
     try:
         metadata = dist.metadata
-        return metadata["Name"] or _UNKNOWN, metadata["Version"] or _UNKNOWN
+        return metadata.get("Name") or _UNKNOWN, metadata.get("Version") or _UNKNOWN
     except Exception:  # noqa: BLE001 - a broken installation must not hide the others
         return _UNKNOWN, _UNKNOWN
 
@@ -260,18 +300,26 @@ def _scan(_search_path: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
     A distribution whose metadata cannot be read is passed over with a warning. Of two installations of one
     distribution, the one that comes first on ``sys.path`` counts, as it does for imports.
     """
-    from importlib.metadata import distributions
+    from importlib.metadata import PackageNotFoundError, distribution, distributions
 
     found: list[EntryPoint] = []
-    seen: set[str] = set()
+    seen: set[object] = set()
     for dist in distributions():
-        try:
-            advertised = [ep for ep in dist.entry_points if ep.group.startswith("rompy.")]
-        except Exception:  # noqa: BLE001 - a broken installation must not hide the others
-            logger.warning("the entry points of a distribution cannot be read", extra={"distribution": str(dist)})
-            continue
-        name, _ = _name_and_version(dist) if advertised else ("", "")
-        if advertised and (name == _UNKNOWN or name not in seen):
-            seen.add(name)
+        advertised = _entry_points(dist)
+        name = _name_and_version(dist)[0] if advertised else _UNKNOWN
+        key = _normalised(name) if name != _UNKNOWN else tuple(advertised)
+        if advertised and key not in seen:
+            seen.add(key)
+            with contextlib.suppress(PackageNotFoundError):  # its folder has another name than its metadata
+                advertised = _entry_points(distribution(name))
             found += advertised
     return tuple(found)
+
+
+def _entry_points(dist: Distribution) -> list[EntryPoint]:
+    try:
+        return [ep for ep in dist.entry_points if ep.group.startswith("rompy.")]
+    except Exception:  # noqa: BLE001 - a broken installation must not hide the others
+        name, _ = _name_and_version(dist)
+        logger.warning("the entry points of a distribution cannot be read", extra={"distribution": name})
+        return []

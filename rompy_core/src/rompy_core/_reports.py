@@ -152,7 +152,8 @@ class RunReport:
         wall_time_s: Seconds from the command's start to the end of its last process.
         cpu_time_s: User and system seconds of all processes.
         peak_rss_bytes: Peak resident memory of the whole tree, the best estimate there is.
-        memory_method: How it was measured: ``cgroup``, ``PSS``, ``sum of high-water marks``, ``sampled RSS sum``.
+        memory_method: How it was measured: ``cgroup``, ``PSS``, ``sum of high-water marks``, ``sampled RSS sum``, or
+            ``largest process`` (what the kernel says of ended processes, where that is more than the samples saw).
         read_bytes: Bytes fetched from storage.
         write_bytes: Bytes sent to storage.
         max_processes: The most processes seen at once.

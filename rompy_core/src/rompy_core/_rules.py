@@ -14,14 +14,15 @@ import attrs
 
 from rompy_core import fields
 from rompy_core._errors import ConfigError
-from rompy_core._structure import nearest, structure_config
+from rompy_core._problems import nearest, shown
+from rompy_core._structure import structure_config
 
 PROGRESS_GROUPS: Final = ("percent", "current", "date")
 
 
 def _regex(_: Any, __: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"must be a regular expression, found {value!r}")
+        raise ValueError(f"must be a regular expression, found {shown(value)}")
     try:
         re.compile(value)
     except (re.error, OverflowError, RecursionError) as exc:
@@ -69,46 +70,39 @@ class ProgressPattern(fields.Checked):
     total: float | None = attrs.field(
         default=None, converter=fields.to_float, validator=attrs.validators.optional(fields.positive)
     )
-    date_format: str | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(str))
-    )
+    date_format: str | None = attrs.field(default=None, validator=attrs.validators.optional(fields.text))
     start: datetime | None = attrs.field(
-        default=None,
-        converter=fields.to_datetime,
-        validator=attrs.validators.optional(attrs.validators.instance_of(datetime)),
+        default=None, converter=fields.to_datetime, validator=attrs.validators.optional(fields.date_time)
     )
     end: datetime | None = attrs.field(
-        default=None,
-        converter=fields.to_datetime,
-        validator=attrs.validators.optional(attrs.validators.instance_of(datetime)),
+        default=None, converter=fields.to_datetime, validator=attrs.validators.optional(fields.date_time)
     )
 
 
 def _to_globs(value: object) -> tuple[str, ...]:
     globs = _as_list(value)
+    problems: list[str] = []
     for n, item in enumerate(globs):
         try:
             fields.glob(None, cast("Any", None), item)
         except ValueError as exc:
-            raise ConfigError("globs", [f"[{n}]: {exc}"]) from None
+            problems.append(f"[{n}]: {exc}")
+    if problems:
+        raise ConfigError("globs", problems)
     return cast("tuple[str, ...]", globs)
 
 
 def _to_patterns(value: object) -> tuple[OutputPattern, ...]:
-    return tuple(_to_pattern(item, OutputPattern, f"[{n}]") for n, item in enumerate(_as_list(value)))
+    return structure_config([_as_table(item) for item in _as_list(value)], tuple[OutputPattern, ...])
 
 
 def _to_progress(value: object) -> ProgressPattern | None:
-    return None if value is None else _to_pattern(value, ProgressPattern, "")
+    return None if value is None else structure_config(_as_table(value), ProgressPattern)
 
 
-def _to_pattern(value: object, kind: type[Any], step: str) -> Any:
-    data = {"regex": value} if isinstance(value, str) else value
-    try:
-        return structure_config(data, kind)
-    except ConfigError as exc:
-        joint = "." if step else ""
-        raise ConfigError(kind.__name__, [f"{step}{joint}{line}" for line in exc.problems]) from None
+def _as_table(value: object) -> object:
+    """Take text for the table of a pattern that has nothing but its expression."""
+    return {"regex": value} if isinstance(value, str) else value
 
 
 def _as_list(value: object) -> tuple[object, ...]:
@@ -117,7 +111,7 @@ def _as_list(value: object) -> tuple[object, ...]:
         return (cast("object", value),)
     if isinstance(value, Sequence):
         return tuple(cast("Sequence[object]", value))
-    raise ValueError(f"must be a list, found {type(value).__name__}")
+    raise ValueError(f"must be a list, found {shown(value)}")
 
 
 @attrs.frozen(kw_only=True)
@@ -139,7 +133,7 @@ class OutputRules(fields.Checked):
     fatal: tuple[OutputPattern, ...] = attrs.field(default=(), converter=_to_patterns)
     success: tuple[OutputPattern, ...] = attrs.field(default=(), converter=_to_patterns)
     progress: ProgressPattern | None = attrs.field(default=None, converter=_to_progress)
-    on_fatal: Literal["stop", "fail"] = attrs.field(default="stop", validator=attrs.validators.in_(("stop", "fail")))
+    on_fatal: Literal["stop", "fail"] = attrs.field(default="stop", validator=fields.one_of("stop", "fail"))
     ignore_exit_code: bool = attrs.field(default=False, validator=fields.flag)
 
 
@@ -150,7 +144,8 @@ def as_rules(value: object) -> OutputRules:
         value: Rules, a table of their fields, the name of a preset, or ``None`` for no rules.
 
     Raises:
-        ConfigError: With every problem, or with the names of the presets where there is no such one.
+        ConfigError: With every problem.
+        ValueError: There is no such preset; names those that there are.
     """
     if value is None:
         return OutputRules()

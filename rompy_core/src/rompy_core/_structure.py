@@ -7,34 +7,35 @@ instead of stopping at the first.
 
 from __future__ import annotations
 
-import difflib
+import dataclasses
 import enum
 import functools
+import inspect
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, MutableSequence, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, MutableSequence, MutableSet, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import date, datetime, timedelta
 from pathlib import Path, PurePath
-from typing import Any, Literal, Protocol, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, Final, Literal, Protocol, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import attrs
 
 from rompy_core._errors import ConfigError
+from rompy_core._problems import (
+    Problems,
+    below,
+    converter_of,
+    fields_of,
+    found_by,
+    has_secret,
+    line_of,
+    nearest,
+    problems_of,
+    shown,
+    step_to,
+)
 
 T = TypeVar("T")
-
-
-class _Problems(Exception):  # noqa: N818 - a collection of findings on its way to a ConfigError
-    """Findings below one value, each with the path from that value."""
-
-    def __init__(self, found: Iterable[tuple[str, str]]) -> None:
-        self.found = tuple(found)
-        super().__init__(self.found)
-
-    def below(self, step: str) -> Iterator[tuple[str, str]]:
-        """Give the findings as seen from one level up, where this value is at *step*."""
-        for path, message in self.found:
-            joint = "" if not path or path.startswith("[") else "."
-            yield f"{step}{joint}{path}", message
 
 
 def structure_config(data: object, config_type: type[T]) -> T:
@@ -42,28 +43,18 @@ def structure_config(data: object, config_type: type[T]) -> T:
 
     Args:
         data: A mapping of option names to values, or an instance of *config_type*, which is given back as it is.
-        config_type: An attrs class, a pydantic class (by its ``model_validate``), or any other type that cattrs
-            structures.
+        config_type: An attrs class, a dataclass, a pydantic class (by its ``model_validate``), any other class (by
+            the parameters of its ``__init__``), or a type that cattrs structures.
 
     Raises:
         ConfigError: With every problem at once, each with its path; for an unknown option, the nearest known one.
     """
-    if isinstance(data, config_type):
-        return data
-    name = getattr(config_type, "__name__", str(config_type))
-    validate = getattr(config_type, "model_validate", None)
     try:
-        if validate is not None and not attrs.has(config_type):
-            return cast("T", validate(data))
         return _converter().structure(data, config_type)
-    except _Problems as found:
-        raise ConfigError(name, [_line(*item) for item in found.found]) from None
-    except ConfigError:
-        raise
-    except RecursionError:
-        raise ConfigError(name, ["nested too deeply to be read"]) from None
-    except Exception as exc:  # a config class of other hands may raise anything
-        raise ConfigError(name, [_line("", _text(exc))]) from exc
+    except Exception as exc:  # noqa: BLE001 - a config class of other hands may raise anything, and so may its data
+        cause = None if isinstance(exc, Problems | RecursionError) else exc
+        name = getattr(config_type, "__name__", str(config_type))
+        raise ConfigError(name, [line_of(*item) for item in found_by(exc)]) from cause
 
 
 def unstructure_config(config: object) -> dict[str, Any]:
@@ -71,87 +62,12 @@ def unstructure_config(config: object) -> dict[str, Any]:
 
     The values of secret options are in it, for an equal object needs them: do not log it.
     """
-    dump = getattr(config, "model_dump", None)
-    if dump is not None and not attrs.has(type(config)):
-        return cast("dict[str, Any]", dump(mode="json"))
     return cast("dict[str, Any]", _converter().unstructure(config))
 
 
 def masked_config(config: object) -> dict[str, Any]:
-    """Give the plain data of *config* with secret options (``metadata={"secret": True}``) by name only."""
-    plain = unstructure_config(config)
-    config_type = type(config)
-    if attrs.has(config_type):
-        for field in attrs.fields(config_type):
-            if field.metadata.get("secret") and isinstance(plain.get(field.name), Mapping):
-                plain[field.name] = sorted(plain[field.name])
-    return plain
-
-
-def problems_of(config_type: type[Any], values: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Run the converters and validators of *config_type* over *values* and collect all that they object to."""
-    found: list[tuple[str, str]] = []
-    for name, field in _options(config_type).items():
-        if values.get(name, attrs.NOTHING) is not attrs.NOTHING:  # attrs passes it on for a default that it has to make
-            try:
-                _check(field, values[name])
-            except ConfigError as exc:
-                found += _Problems(_split(line) for line in exc.problems).below(name)
-            except (ValueError, TypeError) as exc:
-                found.append((name, _text(exc)))
-            except AttributeError:  # a validator that looks at other fields: it is asked again by __init__
-                continue
-    return found
-
-
-def problem_lines(config_type: type[Any], values: Mapping[str, object]) -> list[str]:
-    """Give ``problems_of`` as the lines of a ``ConfigError``."""
-    return [_line(*item) for item in problems_of(config_type, values)]
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Say which of *known* was probably meant, as the end of a sentence; empty where none is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _options(config_type: type[Any]) -> dict[str, attrs.Attribute[Any]]:
-    """Give the fields that ``__init__`` takes, by the names that it takes."""
-    return {cast("str", field.alias): field for field in attrs.fields(config_type) if field.init}
-
-
-def _line(path: str, message: str) -> str:
-    return f"{path}: {message}" if path else message
-
-
-def _split(line: str) -> tuple[str, str]:
-    """Undo ``_line`` for a problem of a nested config; paths have no spaces, messages begin after the first one."""
-    path, colon, message = line.partition(": ")
-    return (path, message) if colon and " " not in path else ("", line)
-
-
-def _text(exc: BaseException) -> str:
-    return str(exc) or type(exc).__name__
-
-
-def _shown(value: object) -> str:
-    """Show a value in a message by its type and, where it is short and harmless, its text."""
-    text = repr(value) if isinstance(value, str | int | float | bool | None) else ""
-    return f"{type(value).__name__} {text}".rstrip() if len(text) <= 60 else type(value).__name__
-
-
-def _check(field: attrs.Attribute[Any], value: object) -> None:
-    converter = _converter_of(field)
-    if converter is not None and not isinstance(converter, attrs.Converter):
-        value = converter(value)
-    if field.validator is not None:
-        field.validator(None, field, value)
-
-
-def _converter_of(field: Any) -> Callable[[object], object] | attrs.Converter[Any, Any] | None:
-    """Give the converter of an ``attrs.Attribute``, whose stub knows only the second kind of it."""
-    converter: Callable[[object], object] | attrs.Converter[Any, Any] | None = field.converter
-    return converter
+    """Give the plain data of *config* for a record: secret options (``metadata={"secret": True}``) by name only."""
+    return cast("dict[str, Any]", _converter(is_masking=True).unstructure(config))
 
 
 class _Converter(Protocol):
@@ -170,56 +86,95 @@ class _Converter(Protocol):
     def register_unstructure_hook_func(
         self, check_func: Callable[[Any], bool], func: Callable[[Any], object]
     ) -> object: ...
+    def register_unstructure_hook_factory(
+        self, predicate: Callable[[Any], bool], factory: Callable[[Any], Callable[[Any], object]]
+    ) -> object: ...
 
 
 @functools.cache
-def _converter() -> _Converter:
+def _converter(*, is_masking: bool = False) -> _Converter:
     import cattrs
 
-    converter = cast("_Converter", cattrs.Converter(unstruct_collection_overrides={}))
-    for exact in (str, bool, int):
-        converter.register_structure_hook(exact, functools.partial(_exactly, exact))
+    # Not detailed: cattrs would wrap what the hooks here raise.
+    made = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False, structure_fallback_factory=_foreign_hook)
+    converter = cast("_Converter", made)
+    for exact in _EXACT:
+        converter.register_structure_hook(exact, _exactly)
     converter.register_structure_hook(float, _number)
     converter.register_structure_hook(datetime, _datetime)
     converter.register_structure_hook(timedelta, _timedelta)
-    converter.register_structure_hook_func(_is_path, _path)
+    for kind in (Path, PurePath):
+        converter.register_structure_hook(kind, _path)
     converter.register_structure_hook_func(lambda t: t is Any or t is object, lambda value, _: value)
-    converter.register_structure_hook_func(lambda t: _is_subclass(t, enum.Enum), _enum)
+    converter.register_structure_hook(enum.Enum, _enum)
     converter.register_structure_hook_func(lambda t: get_origin(t) is Literal, _literal)
-    converter.register_structure_hook_factory(
-        lambda t: _is_subclass(get_origin(t) or t, Sequence) and not _is_subclass(t, str | bytes), _sequence_hook
-    )
-    converter.register_structure_hook_factory(lambda t: _is_subclass(get_origin(t) or t, Mapping), _mapping_hook)
+    converter.register_structure_hook_factory(lambda t: (get_origin(t) or t) in _LISTS, _list_hook)
+    converter.register_structure_hook_factory(lambda t: (get_origin(t) or t) in _TABLES, _table_hook)
     converter.register_structure_hook_factory(lambda t: get_origin(t) in (Union, types.UnionType), _union_hook)
-    converter.register_structure_hook_factory(attrs.has, _attrs_hook)
+    converter.register_structure_hook_factory(_has_fields, _options_hook)
+    converter.register_structure_hook_func(_is_pydantic, _validated)
     converter.register_unstructure_hook_func(lambda t: _is_subclass(t, PurePath), str)
     converter.register_unstructure_hook(datetime, datetime.isoformat)
     converter.register_unstructure_hook(timedelta, timedelta.total_seconds)
-    converter.register_unstructure_hook_func(lambda t: _is_subclass(get_origin(t) or t, tuple), _unstructured_list)
+    converter.register_unstructure_hook_func(
+        lambda t: (get_origin(t) or t) in _LISTS, lambda items: list(map(converter.unstructure, _ordered(items)))
+    )
+    converter.register_unstructure_hook_factory(
+        _has_fields, lambda t: _unstructure_hook(made, t, is_masking=is_masking)
+    )
+    converter.register_unstructure_hook_func(_is_pydantic, lambda value: value.model_dump(mode="json"))
     return converter
 
 
-def _unstructured_list(value: Iterable[object]) -> list[Any]:
-    return [_converter().unstructure(item) for item in value]
+def _ordered(items: Iterable[Any]) -> Iterable[Any]:
+    return sorted(items, key=repr) if isinstance(items, AbstractSet) else items
+
+
+def _unstructure_hook(converter: Any, config_type: type[Any], *, is_masking: bool) -> Callable[[Any], object]:
+    from cattrs.gen import make_dict_unstructure_fn, override
+
+    fields = attrs.fields(config_type) if attrs.has(config_type) else dataclasses.fields(config_type)
+    masked: dict[str, Any] = {
+        field.name: override(unstruct_hook=_masked) for field in fields if is_masking and has_secret(field)
+    }
+    return make_dict_unstructure_fn(config_type, converter, _cattrs_use_alias=True, **masked)
+
+
+def _masked(value: object) -> object:
+    if isinstance(value, Mapping):
+        return sorted(map(str, cast("Mapping[object, object]", value)))
+    return None if value is None else "<secret>"
+
+
+def _has_fields(candidate: Any) -> bool:
+    return attrs.has(candidate) or (isinstance(candidate, type) and dataclasses.is_dataclass(candidate))
+
+
+def _validated(value: object, config_type: Any) -> object:
+    return value if isinstance(value, config_type) else config_type.model_validate(value)
+
+
+def _is_pydantic(candidate: Any) -> bool:
+    return isinstance(candidate, type) and hasattr(candidate, "model_validate") and not attrs.has(candidate)
 
 
 def _is_subclass(candidate: Any, of: type | types.UnionType) -> bool:
     return isinstance(candidate, type) and issubclass(candidate, of)
 
 
-def _is_path(candidate: Any) -> bool:
-    return _is_subclass(candidate, PurePath)
+def _reject(expected: str, value: object) -> Problems:
+    return Problems([("", f"must be {expected}, found {shown(value)}")])
 
 
-def _reject(expected: str, value: object) -> _Problems:
-    return _Problems([("", f"must be {expected}, found {_shown(value)}")])
+_EXACT: Final = {str: "a string", bytes: "bytes", bool: "true or false", int: "a whole number"}
 
 
-def _exactly(expected: type[T], value: object, _: object) -> T:
+def _exactly(value: object, expected: type[Any]) -> object:
+    if _is_subclass(expected, enum.Enum):  # cattrs takes the hook of a class for its subclasses too, such as a StrEnum
+        return _enum(value, expected)
     if type(value) is expected:
         return value
-    names = {str: "a string", bool: "true or false", int: "a whole number"}
-    raise _reject(names[cast("type[str | bool | int]", expected)], value)
+    raise _reject(_EXACT.get(expected, expected.__name__), value)
 
 
 def _number(value: object, _: object) -> float:
@@ -234,6 +189,8 @@ def _number(value: object, _: object) -> float:
 def _datetime(value: object, _: object) -> datetime:
     if isinstance(value, datetime):
         return value
+    if isinstance(value, date):  # as TOML and YAML read a date
+        return datetime(value.year, value.month, value.day)  # noqa: DTZ001 - the zone is not ours to add
     try:
         return datetime.fromisoformat(cast("str", value))
     except (TypeError, ValueError):
@@ -260,10 +217,10 @@ def _path(value: object, expected: type[Any]) -> object:
 def _enum(value: object, expected: type[enum.Enum]) -> enum.Enum:
     if isinstance(value, expected):
         return value
-    try:
-        return expected(value)
-    except ValueError:
-        raise _reject("one of " + ", ".join(repr(member.value) for member in expected), value) from None
+    for member in expected:
+        if type(member.value) is type(value) and member.value == value:
+            return member
+    raise _reject("one of " + ", ".join(repr(member.value) for member in expected), value)
 
 
 def _literal(value: object, expected: Any) -> object:
@@ -273,34 +230,49 @@ def _literal(value: object, expected: Any) -> object:
     raise _reject("one of " + ", ".join(repr(option) for option in get_args(expected)), value)
 
 
-def _sequence_hook(expected: Any) -> Callable[[object, Any], object]:
+_LISTS: Final[dict[Any, Callable[[list[Any]], object]]] = {
+    list: list,
+    tuple: tuple,
+    set: set,
+    frozenset: frozenset,
+    Sequence: tuple,
+    MutableSequence: list,
+    AbstractSet: frozenset,
+    MutableSet: set,
+}
+"""The types that are given as a list, and what is made of it."""
+
+_TABLES: Final = (dict, Mapping, MutableMapping)
+
+
+def _list_hook(expected: Any) -> Callable[[object, Any], object]:
     origin = get_origin(expected) or expected
     args = get_args(expected)
     fixed = None if not args or args[-1] is Ellipsis or origin is not tuple else args
-    is_mutable = _is_subclass(origin, MutableSequence)
+    accepted = (list, tuple, set, frozenset) if issubclass(origin, AbstractSet) else (list, tuple)
 
     def hook(value: object, _: Any) -> object:
-        if not isinstance(value, list | tuple):
+        if not isinstance(value, accepted):
             raise _reject("a list", value)
-        items = cast("Sequence[object]", value)
+        items = list(cast("Iterable[object]", value))
         if fixed is not None and len(items) != len(fixed):
             raise _reject(f"a list of {len(fixed)} items", items)
         types_ = fixed if fixed is not None else (args[0] if args else Any,) * len(items)
         done = _each((f"[{n}]", item, kind) for n, (item, kind) in enumerate(zip(items, types_, strict=True)))
-        return done if is_mutable else tuple(done)
+        return _LISTS[origin](done)
 
     return hook
 
 
-def _mapping_hook(expected: Any) -> Callable[[object, Any], dict[Any, Any]]:
+def _table_hook(expected: Any) -> Callable[[object, Any], dict[Any, Any]]:
     key_type, value_type = get_args(expected) or (Any, Any)
 
     def hook(value: object, _: Any) -> dict[Any, Any]:
         if not isinstance(value, Mapping):
             raise _reject("a table of names and values", value)
-        pairs = list(cast("Mapping[object, object]", value).items())
-        keys = _each((f"[{key!r}]", key, key_type) for key, _ in pairs)
-        return dict(zip(keys, _each((f"[{key!r}]", item, value_type) for key, item in pairs), strict=True))
+        pairs = cast("Mapping[object, object]", value).items()
+        done = _each((f"[{key!r}]", *part) for key, item in pairs for part in ((key, key_type), (item, value_type)))
+        return dict(zip(done[::2], done[1::2], strict=True))
 
     return hook
 
@@ -312,12 +284,10 @@ def _each(parts: Iterable[tuple[str, object, Any]]) -> list[Any]:
     for step, value, kind in parts:
         try:
             done.append(_converter().structure(value, kind))
-        except _Problems as exc:
-            found += exc.below(step)
-        except ConfigError as exc:
-            found += _Problems(_split(line) for line in exc.problems).below(step)
+        except Exception as exc:  # noqa: BLE001 - as in structure_config
+            found += below(step, found_by(exc))
     if found:
-        raise _Problems(found)
+        raise Problems(found)
     return done
 
 
@@ -332,21 +302,78 @@ def _union_hook(expected: Any) -> Callable[[object, Any], object]:
         for member in members:
             try:
                 return _converter().structure(value, member)
-            except _Problems as exc:
-                found = found or list(exc.found)
-        raise _Problems(found if len(members) == 1 else [("", _no_member(members, value))])
+            except Exception as exc:  # noqa: BLE001 - as in structure_config
+                found = found or found_by(exc)
+        raise Problems(found if len(members) == 1 else [("", _no_member(members, value))])
 
     return hook
 
 
 def _no_member(members: Iterable[Any], value: object) -> str:
     names = " or ".join(getattr(member, "__name__", str(member)) for member in members)
-    return f"must be {names}, found {_shown(value)}"
+    return f"must be {names}, found {shown(value)}"
 
 
-def _attrs_hook(config_type: type[Any]) -> Callable[[object, Any], Any]:
+@attrs.frozen(kw_only=True)
+class _Option:
+    """What is known of an option before its value is there."""
+
+    type: Any
+    is_required: bool
+    is_converted: bool = False
+    is_secret: bool = False
+
+
+def _options(config_type: type[Any]) -> tuple[dict[str, _Option], bool]:
+    """Give the options that a class takes, and whether it takes any others as well."""
+    if not attrs.has(config_type):
+        return _parameters(config_type)
     attrs.resolve_types(config_type)
-    fields = _options(config_type)
+    options = {
+        name: _Option(
+            type=field.type or Any,
+            is_required=field.default is attrs.NOTHING,
+            is_converted=converter_of(field) is not None,
+            is_secret=has_secret(field),
+        )
+        for name, field in fields_of(config_type).items()
+    }
+    return options, False
+
+
+def _parameters(config_type: type[Any]) -> tuple[dict[str, _Option], bool]:
+    """Do so for a dataclass or a plain class, by the parameters of its ``__init__``."""
+    try:
+        parameters = list(inspect.signature(config_type).parameters.values())
+    except (TypeError, ValueError):  # a class of an extension module: only its objects will do
+        return {}, False
+    types_ = _types_of(config_type.__init__)
+    fields = dataclasses.fields(config_type) if dataclasses.is_dataclass(config_type) else ()
+    secrets = {field.name for field in fields if has_secret(field)}
+    options = {
+        p.name: _Option(type=types_.get(p.name, Any), is_required=p.default is p.empty, is_secret=p.name in secrets)
+        for p in parameters
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
+    return options, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _types_of(init: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(init)
+    except Exception:  # noqa: BLE001 - annotations may name what only type checkers import
+        return {}
+
+
+def _foreign_hook(config_type: Any) -> Callable[[object, Any], Any]:
+    if not isinstance(config_type, type):
+        raise TypeError(f"no option can be of type {config_type!r}")
+    return _options_hook(config_type)
+
+
+def _options_hook(config_type: type[Any]) -> Callable[[object, Any], Any]:
+    """Structure a table of options into an object of a class."""
+    options, is_open = _options(config_type)
 
     def hook(value: object, _: Any) -> Any:
         if isinstance(value, config_type):
@@ -355,47 +382,32 @@ def _attrs_hook(config_type: type[Any]) -> Callable[[object, Any], Any]:
             raise _reject(f"a table of options of {config_type.__name__}", value)
         data = cast("Mapping[object, object]", value)
         found = [
-            (str(name), f"{config_type.__name__} has no such option{nearest(str(name), fields)}")
+            (step_to(name), f"{config_type.__name__} has no such option{nearest(str(name), options)}")
             for name in data
-            if name not in fields
+            if name not in options and not (is_open and isinstance(name, str))
         ]
-        found += [
-            (name, "is required")
-            for name, field in fields.items()
-            if field.default is attrs.NOTHING and name not in data
-        ]
-        values: MutableMapping[str, Any] = {}
-        for name in data:
-            if isinstance(name, str) and name in fields:
-                found += _structured_into(values, name, fields[name], data[name])
+        found += [(name, "is required") for name, option in options.items() if option.is_required and name not in data]
+        values: dict[str, Any] = {}
+        for name, item in data.items():
+            if isinstance(name, str) and (is_open or name in options):
+                found += _structured_into(values, name, options.get(name), item)
+        found += problems_of(config_type, values)
         if found:
-            raise _Problems([*found, *problems_of(config_type, values)])
-        return _made(config_type, values)
+            raise Problems(found)
+        return config_type(**values)
 
     return hook
 
 
 def _structured_into(
-    values: MutableMapping[str, Any], name: str, field: attrs.Attribute[Any], value: object
+    values: MutableMapping[str, Any], name: str, option: _Option | None, value: object
 ) -> Iterable[tuple[str, str]]:
     """Put the value of one option into *values*, or give its problems; a converter takes what it takes."""
-    if _converter_of(field) is not None:
+    if option is None or option.is_converted:
         values[name] = value
         return ()
     try:
-        values[name] = _converter().structure(value, cast("type[Any]", field.type or Any))
-    except _Problems as exc:
-        return list(exc.below(name))
+        values[name] = _converter().structure(value, option.type)
+    except Exception as exc:  # noqa: BLE001 - as in structure_config
+        return below(name, found_by(exc), is_secret=option.is_secret)
     return ()
-
-
-def _made(config_type: type[T], values: Mapping[str, Any]) -> T:
-    found = problems_of(config_type, values)
-    if found:
-        raise _Problems(found)
-    try:
-        return config_type(**values)
-    except ConfigError as exc:
-        raise _Problems(_split(line) for line in exc.problems) from None
-    except (ValueError, TypeError) as exc:
-        raise _Problems([("", _text(exc))]) from exc
