@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from rompy_core import ModelRun
+from rompy_core._testkit import RunBench
+from rompy_core.testing import PipelineBackendContract, PostprocessorContract, RunBackendContract
+from rompy_local import LocalConfig, _sandbox
+
+_UNMEASURED = {name: getattr(_sandbox, name) for name in ("_BOOTSTRAP", "_INTERPRETER_FLAGS")}
+"""How a supervisor starts where no coverage is measured: what wrong plugins do is none of ours, and it takes long."""
+
+Verdict = Callable[..., str | None]
+
+
+class Hasty(RunBackendContract):
+    """The suite as it is, but it gives up soon: here a promise is broken on purpose."""
+
+    patience_s = 2.0
+    timeout_s = 1.0
+    grace_s = 0.4
+
+
+def config_for(source: str, **options: Any) -> LocalConfig:
+    return LocalConfig(command=(sys.executable, "-I", "-S", "-c", source), **options)
+
+
+@pytest.fixture
+def verdict(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Verdict:
+    """Put one plugin to the test of one claim; gives the message of a claim that fails."""
+
+    def judge(suite: type[Any], claim: str, plugin: object, *, patience_s: float | None = None) -> str | None:
+        made = Hasty() if suite is RunBackendContract else suite()
+        if patience_s is not None:
+            made.patience_s = patience_s
+        directory = tmp_path_factory.mktemp("claim", numbered=True)
+        fixtures = _FIXTURES[suite](made, plugin, directory)
+        method = getattr(made, claim)
+        given = {
+            name: fixtures[name] if name in fixtures else request.getfixturevalue(name)
+            for name in inspect.signature(method).parameters
+        }
+        with mock.patch.multiple(_sandbox, **_UNMEASURED), mock.patch.dict(os.environ), contextlib.chdir(directory):
+            try:
+                method(**given)
+            except AssertionError as exc:
+                return str(exc)
+        return None
+
+    return judge
+
+
+def _for_run_backends(suite: Any, plugin: Any, directory: Any) -> dict[str, Any]:
+    bench = RunBench(
+        backend=plugin,
+        config_for=config_for,
+        directory=directory,
+        live_processes=suite.live_processes,
+        patience_s=suite.patience_s,
+    )
+    return {"bench": bench, "command_not_found": LocalConfig(command=("rompy-no-such-command",))}
+
+
+def _for_postprocessors(suite: Any, plugin: Any, directory: Any) -> dict[str, Any]:
+    model_run = ModelRun(run_id="contract", output_dir=directory)
+    suite.make_outputs(model_run.generate())
+    return {"process": plugin.process, "model_run": model_run, "tmp_path": directory}
+
+
+def _for_pipelines(suite: Any, plugin: Any, directory: Any) -> dict[str, Any]:
+    return {"pipeline": plugin, "tmp_path": directory}
+
+
+_FIXTURES: dict[type[Any], Callable[..., dict[str, Any]]] = {
+    RunBackendContract: _for_run_backends,
+    PostprocessorContract: _for_postprocessors,
+    PipelineBackendContract: _for_pipelines,
+}
