@@ -5,6 +5,7 @@ The same for every backend; what is left to a backend is the ``Execution``.
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import logging
@@ -32,7 +33,7 @@ _PROGRESS_EVERY_S: Final = 10.0
 _PROGRESS_EVERY: Final = 0.1
 
 
-class _Handle:
+class _Handle(abc.ABC):
     """Waiting for a report, in a thread or in an event loop: the half of a handle that needs no run."""
 
     def __init__(self, record: RunRecord, log: RunLogger) -> None:
@@ -74,9 +75,9 @@ class _Handle:
     def __enter__(self) -> Self:
         return self
 
+    @abc.abstractmethod
     def cancel(self) -> bool:
         """Ask for the end of the run; see ``RunHandle``."""
-        raise NotImplementedError
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -85,8 +86,10 @@ class _Handle:
             self.wait()
 
     def _complete(self, report: RunReport) -> None:
-        log_end(self._log, report)
-        self._future.set_result(report)
+        try:
+            log_end(self._log, report)
+        finally:  # whatever a filter of the application's logging raises, who waits is told
+            self._future.set_result(report)
 
 
 @final
@@ -118,10 +121,19 @@ class LiveRun(_Handle):
         self._amend = amend
         self._watcher = _watcher(record, config, log, period)
         self._on_fatal = config.rules.on_fatal
+        self._outcome: Outcome | None = None
         self._started = time.monotonic()
         self._logged = (self._started, 0.0)
-        log.info("run started", extra={"record_dir": str(record.directory)})
-        threading.Thread(target=self._drive, name=f"rompy-run-{self.run_id}", daemon=True).start()
+        self._is_driven = threading.Lock()
+        try:
+            log.info("run started", extra={"record_dir": str(record.directory)})
+            threading.Thread(target=self._drive, name=f"rompy-run-{self.run_id}", daemon=True).start()
+        except BaseException as exc:
+            # An interrupt, or no thread to be had: nobody will get this handle, so the run must not go on without it.
+            execution.stop(RunState.CANCELLED, f"cancelled while it was being started: {type(exc).__name__}")
+            self._drive()
+            self.wait()
+            raise
 
     @property
     def usage(self) -> Usage | None:
@@ -153,38 +165,51 @@ class LiveRun(_Handle):
         return True
 
     def _drive(self) -> None:
+        if not self._is_driven.acquire(blocking=False):
+            return
         try:
             report = self._until_the_end()
         except BaseException as exc:  # noqa: BLE001 - a fault of ours must neither lose the run nor hang its waiters
-            self._log.exception("run is ended, for its monitor failed")
             report = self._give_up(exc)
-        with contextlib.suppress(OSError):
+        try:
             self._execution.close()
-        self._complete(report)
+        except Exception as exc:  # noqa: BLE001 - a backend's code: whatever it raises, the run has ended as it has
+            self._log.warning("what the run held could not be let go: %s", exc)
+        finally:
+            self._complete(report)
 
     def _until_the_end(self) -> RunReport:
+        # Before anything else: what files hold that the command has not written to yet is none of this run's.
+        self._look()
         while (outcome := self._execution.wait(_TICK_S)) is None:
             if self._record.cancel_requested():
                 self._execution.stop(RunState.CANCELLED, "cancelled from another process, by a request in the record")
-            if self._watcher.is_needed:
-                self._look()
+            self._look()
+        self._outcome = outcome
         return self._judge(outcome)
 
     def _look(self) -> None:
+        if not self._watcher.is_needed:
+            return
         fatal = self._watcher.scan()
         if fatal is not None and self._on_fatal == "stop":
             self._execution.stop(RunState.FAILED, f"ended at a fatal line: {fatal}")
+        self._log_progress()
+
+    def _log_progress(self) -> None:
         progress = self.progress
         if progress is None:
             return
         now, (then, fraction) = time.monotonic(), self._logged
-        if now - then >= _PROGRESS_EVERY_S or progress.fraction - fraction >= _PROGRESS_EVERY:
+        is_end = progress.fraction >= 1 > fraction  # or a log would stop at, say, 97 %
+        if is_end or now - then >= _PROGRESS_EVERY_S or progress.fraction - fraction >= _PROGRESS_EVERY:
             self._logged = now, progress.fraction
             facts = {"fraction": progress.fraction, "remaining_s": progress.remaining_s, "text": progress.text}
             self._log.info("run progress", extra=facts)
 
     def _judge(self, outcome: Outcome) -> RunReport:
         self._watcher.scan(at_end=True)
+        self._log_progress()
         outcome = self._amend(outcome)
         state, reason = judge(outcome, self._watcher)
         if not self._record.directory.is_dir() and state is RunState.COMPLETED:
@@ -193,12 +218,18 @@ class LiveRun(_Handle):
         return self._record.finish(state, reason, progress=self._watcher.progress, **facts)
 
     def _give_up(self, exc: BaseException) -> RunReport:
-        self._execution.stop(RunState.FAILED, "its monitor failed")
-        while (outcome := self._execution.wait(_TICK_S)) is None:
-            pass
+        """End the run, and report what is known of it."""
         reason = f"its monitor failed, which is a fault of ours: {type(exc).__name__}: {exc}"
-        codes = {"exit_code": outcome.exit_code, "exit_signal": outcome.exit_signal}
-        return self._record.finish(RunState.FAILED, reason, **codes)
+        with contextlib.suppress(Exception):  # the execution, or the application's logging, may be what failed
+            self._log.error("run is ended, for its monitor failed", exc_info=exc)
+        with contextlib.suppress(Exception):
+            self._execution.stop(RunState.FAILED, "its monitor failed")
+            while self._outcome is None:
+                self._outcome = self._execution.wait(_TICK_S)
+        outcome = self._outcome or Outcome()
+        return self._record.finish(
+            RunState.FAILED, reason, exit_code=outcome.exit_code, exit_signal=outcome.exit_signal
+        )
 
 
 @final

@@ -33,12 +33,10 @@ class Period(fields.Checked):
         interval: The step of the forcing or of the output, or ``None``.
     """
 
-    start: datetime = attrs.field(converter=fields.to_datetime, validator=attrs.validators.instance_of(datetime))
-    end: datetime = attrs.field(converter=fields.to_datetime, validator=attrs.validators.instance_of(datetime))
+    start: datetime = attrs.field(converter=fields.to_datetime, validator=fields.date_time)
+    end: datetime = attrs.field(converter=fields.to_datetime, validator=fields.date_time)
     interval: timedelta | None = attrs.field(
-        default=None,
-        converter=fields.to_timedelta,
-        validator=attrs.validators.optional(attrs.validators.instance_of(timedelta)),
+        default=None, converter=fields.to_timedelta, validator=attrs.validators.optional(fields.duration)
     )
 
     def __attrs_post_init__(self) -> None:
@@ -52,6 +50,12 @@ class Period(fields.Checked):
 
 def _to_period(value: object) -> object:
     return structure_config(cast("object", value), Period) if isinstance(value, Mapping) else value
+
+
+def _period(_: Any, __: attrs.Attribute[Any], value: object) -> None:
+    # That of another library is as good as ours.
+    if value is not None and not (hasattr(value, "start") and hasattr(value, "end")):
+        raise ValueError(f"period must be None, a table, or have start and end, found {type(value).__name__}")
 
 
 def _model_config(_: Any, __: attrs.Attribute[Any], value: object) -> None:
@@ -80,9 +84,7 @@ class ModelRun:
     run_id: str = attrs.field(validator=check_run_id)
     output_dir: Path = attrs.field(default=Path("simulations"), converter=fields.to_path, validator=fields.path)
     config: Any = attrs.field(default=None, validator=_model_config)
-    period: Any = attrs.field(  # pyright: ignore[reportUnknownVariableType]  # the stub takes no type from a converter
-        default=None, converter=_to_period
-    )
+    period: Any = attrs.field(default=None, converter=_to_period, validator=_period)
     run_id_subdir: bool = attrs.field(default=True, validator=fields.flag)
     delete_existing: bool = attrs.field(default=False, validator=fields.flag)
     _runs: list[RunHandle | RunReport] = attrs.field(
@@ -106,12 +108,20 @@ class ModelRun:
             PluginError: The class for ``model_type`` cannot be used.
         """
         data = load_mapping(path)
+        problems: list[str] = []
         if isinstance(data.get("config"), Mapping):
-            data["config"] = config_from_mapping(data["config"], str(path))
+            try:
+                data["config"] = config_from_mapping(data["config"])
+            except ConfigError as exc:
+                problems += [f"config.{line}" for line in exc.problems]
+                data["config"] = None
         try:
-            return structure_config(data, cls)
+            model_run = structure_config(data, cls)
         except ConfigError as exc:
-            raise ConfigError(str(path), exc.problems) from None
+            raise ConfigError(str(path), [*problems, *exc.problems]) from None
+        if problems:
+            raise ConfigError(str(path), problems)
+        return model_run
 
     @property
     def workspace_dir(self) -> Path:
@@ -205,7 +215,8 @@ class ModelRun:
     def report(self) -> RunReport | None:
         """The report of the newest finished run of this object, or ``None``."""
         finished = [run if isinstance(run, RunReport) else run.wait() for run in self._runs if _is_finished(run)]
-        return max(finished, key=lambda report: report.finished_at or report.started_at, default=None)
+        # Of two that ended at once, the one that was noted last: the same report, read where its record was moved to.
+        return max(reversed(finished), key=lambda report: report.finished_at or report.started_at, default=None)
 
     def remember(self, run: RunHandle | RunReport) -> None:
         """Take note of a run of this object, for ``report``; whoever starts the run calls it."""
@@ -213,8 +224,9 @@ class ModelRun:
         self._runs = [*([newest] if newest else []), *(run for run in self._runs if not _is_finished(run)), run]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the runs behind: a handle belongs to its process."""
-        return {**self.__dict__, "_runs": [run for run in self._runs if isinstance(run, RunReport)]}
+        """Leave the live runs behind: a handle belongs to its process."""
+        newest = self.report
+        return {**self.__dict__, "_runs": [newest] if newest else []}
 
     def _refuse_to_delete_output_dir(self) -> None:
         if self.delete_existing and not self.run_id_subdir:
@@ -229,7 +241,7 @@ def _is_finished(run: RunHandle | RunReport) -> bool:
 def _pipeline_backend(given: object) -> PipelineBackend:
     if isinstance(given, str):
         return load(PIPELINE_BACKENDS, given)
-    if isinstance(given, type) or not PIPELINE_BACKENDS.accepts(given):
+    if not PIPELINE_BACKENDS.accepts(given):
         detail = "give a name, or an object with execute(model_run, **kwargs)"
         raise PluginContractError(PIPELINE_BACKENDS.group, type(given).__name__, detail)
     return given

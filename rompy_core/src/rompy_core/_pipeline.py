@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import logging
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, cast, final
+from typing import Any, cast, final
 
 import attrs
 
-from rompy_core._errors import PluginContractError
+from rompy_core._cleanup import Cleanup
+from rompy_core._errors import PluginContractError, RompyError
 from rompy_core._logs import RunLogger
+from rompy_core._plain import plain
 from rompy_core._plugins import POSTPROCESSORS, load
-from rompy_core._protocols import Configured
-from rompy_core._records import PIPELINE, RECORDS, new_record_dir, utc_now, write_json
+from rompy_core._protocols import RunHandle
+from rompy_core._records import PIPELINE, new_record_dir, utc_now, write_json
 from rompy_core._reports import RunReport, RunState
 from rompy_core._running import (
     BoundBackend,
+    GeneratedRun,
     as_config,
     bind_backend,
     check_bound,
     check_call,
     check_model_run,
+    config_type_of,
     expected_workspace,
     generate_workspace,
     message_of,
+    remember_moved,
     run_bound,
     success_of,
 )
-from rompy_core._structure import unstructure_config
-from rompy_core._workspaces import remove_new, snapshot
-
-FAILED: Final = f"{RECORDS}-failed"
-"""Below ``output_dir``: the records of failed runs whose workspace was cleaned up."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,13 +54,14 @@ def bind_postprocessor(processor: object, options: Mapping[str, Any]) -> Callabl
     """
     if isinstance(processor, str):
         plugin, name = load(POSTPROCESSORS, processor), processor
-    elif inspect.isclass(processor) or not POSTPROCESSORS.accepts(processor):
+    elif not POSTPROCESSORS.accepts(processor):
         detail = "give a name, or an object with process(model_run, **kwargs)"
         raise PluginContractError(POSTPROCESSORS.group, type(processor).__name__, detail)
     else:
         plugin, name = processor, type(processor).__name__
-    if isinstance(plugin, Configured):
-        keywords: dict[str, Any] = {"config": as_config(plugin.config_type, options)}
+    config_type = config_type_of(plugin, POSTPROCESSORS.group, name)
+    if config_type is not None:
+        keywords: dict[str, Any] = {"config": as_config(config_type, options)}
     else:
         check_call(plugin.process, options, name)
         keywords = dict(options)
@@ -105,7 +104,15 @@ class _Execution:
     validate_stages: bool
     results: dict[str, Any]
     workspace_dir: Path | None = None
+    handle: RunHandle | None = None
     report: RunReport | None = None
+
+    @property
+    def record_dir(self) -> Path | None:
+        """The record of the run; after an interrupt the handle alone knows it."""
+        if self.report is None and self.handle is not None and self.handle.done():
+            self.report = self.handle.wait()
+        return self.report.record_dir if self.report else None
 
     def generate(self) -> None:
         self.workspace_dir = generate_workspace(self.model_run)
@@ -113,18 +120,21 @@ class _Execution:
 
     def run(self) -> None:
         workspace_dir = self._workspace()
-        self.report = run_bound(self.backend, self.model_run, workspace_dir)
+        self.report = run_bound(self.backend, self.model_run, workspace_dir, self._take_note)
         self.results["run_success"] = self.report.ok
         if not self.report.ok:
             limit = " (the wall-clock limit)" if self.report.state is RunState.TIMED_OUT else ""
             raise _StageError(self.report.reason + limit)
 
     def postprocess(self) -> None:
-        self._workspace()
-        given = self.process(self.model_run)
+        # As for a backend: the inputs are there, and this is where.
+        given = self.process(GeneratedRun(self.model_run, self._workspace()))
         self.results["postprocess_results"] = given
         if not success_of(given):
             raise _StageError(message_of(given) or "the postprocessor reports failure")
+
+    def _take_note(self, handle: RunHandle) -> None:
+        self.handle = handle
 
     def _workspace(self) -> Path:
         workspace_dir = cast("Path", self.workspace_dir)
@@ -185,16 +195,15 @@ class LocalPipelineBackend:
             "message": "",
         }
         execution = _Execution(model_run, backend, process, validate_stages, results)
-        expected = expected_workspace(model_run)
-        before = snapshot(expected) if expected is not None and cleanup_on_failure else None
+        cleanup = Cleanup(model_run) if cleanup_on_failure else None
         started_at = utc_now()
         try:
             _run_stages(execution)
         finally:
             # Also for an interrupt, which goes on after this.
-            record_dir = _write_record(execution, expected, started_at.isoformat())
-            if cleanup_on_failure and not results["success"]:
-                _clean_up(execution, expected, before, record_dir)
+            record_dir = _write_record(execution, started_at.isoformat())
+            if cleanup is not None and not results["success"]:
+                _clean_up(execution, cleanup, record_dir)
         return results
 
 
@@ -212,54 +221,40 @@ def _run_stages(execution: _Execution) -> None:
             if not isinstance(exc, Exception):
                 raise
             # Stages are code of other hands, which may raise anything; all of it ends up in the results.
-            has_traceback = not isinstance(exc, _StageError)
-            log.error("pipeline failed: %s", error, extra={"stage": name}, exc_info=has_traceback)  # noqa: TRY400 - not always
+            log.error(  # noqa: TRY400 - what a stage says of itself needs no traceback
+                "pipeline failed: %s", error, extra={"stage": name}, exc_info=not isinstance(exc, _StageError)
+            )
             return
         results["stages_completed"].append(name)
     results.update(success=True, message="pipeline completed: generate, run, postprocess")
     log.info("pipeline completed")
 
 
-def _write_record(execution: _Execution, expected: Path | None, started_at: str) -> Path | None:
+def _write_record(execution: _Execution, started_at: str) -> Path | None:
     """Write ``pipeline.json`` into the run's record, or into one of its own where no run came to be."""
-    workspace_dir = execution.workspace_dir or expected
-    record_dir = execution.report.record_dir if execution.report else None
+    record_dir = execution.record_dir
     with contextlib.suppress(OSError):
+        workspace_dir = execution.workspace_dir or expected_workspace(execution.model_run)
         if record_dir is None and workspace_dir is not None and workspace_dir.is_dir():
             record_dir = new_record_dir(workspace_dir)
         if record_dir is not None:
             facts = {"started_at": started_at, "finished_at": utc_now().isoformat()}
-            write_json(record_dir / PIPELINE, {**facts, **_plain(execution.results)})
+            write_json(record_dir / PIPELINE, {**facts, **plain(execution.results)})
     return record_dir
 
 
-def _plain(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Make results of other hands fit for JSON: what has no plain form is shown as text."""
-    given = results["postprocess_results"]
-    if given is not None and not isinstance(given, Mapping):
-        with contextlib.suppress(Exception):
-            given = unstructure_config(given)
-    return {**results, "postprocess_results": given}
-
-
-def _clean_up(
-    execution: _Execution, expected: Path | None, before: frozenset[str] | None, record_dir: Path | None
-) -> None:
-    """Remove what this execution made, and keep its record."""
-    workspace_dir = execution.workspace_dir or expected
-    if workspace_dir is None or expected is None or workspace_dir.absolute() != expected.absolute():
-        logger.warning("nothing is cleaned up: it is not known what was in the workspace before")
+def _clean_up(execution: _Execution, cleanup: Cleanup, record_dir: Path | None) -> None:
+    """Remove what this execution made, and keep its record; what goes wrong with that is a warning."""
+    log = RunLogger(logger, execution.results["run_id"], execution.results["backend"])
+    workspace_dir = execution.workspace_dir or expected_workspace(execution.model_run)
+    try:
+        kept = cleanup(workspace_dir, record_dir)
+    except (RompyError, OSError) as exc:
+        log.warning("the workspace was not cleaned up: %s", exc)
         return
-    output_dir = Path(getattr(execution.model_run, "output_dir", workspace_dir.parent))
-    with contextlib.suppress(FileNotFoundError):
-        if record_dir is not None:
-            kept = output_dir / FAILED / execution.results["run_id"]
-            kept.mkdir(parents=True, exist_ok=True)
-            shutil.move(record_dir, kept / record_dir.name)
-            execution.results["record_dir"] = str(kept / record_dir.name)
-    if output_dir == workspace_dir and before is not None:
-        before |= {name for name in snapshot(workspace_dir) or () if Path(name).parts[0] == FAILED}
-    remove_new(workspace_dir, before)
+    execution.results["record_dir"] = str(kept) if kept else None
+    if kept is not None and kept != record_dir:
+        remember_moved(execution.model_run, kept)
 
 
 def _shown(results: object) -> str:

@@ -25,10 +25,12 @@ import attrs
 
 from rompy_core._errors import ConfigError, RecordError, RompyError, StartError
 from rompy_core._processes import identify, is_alive
-from rompy_core._reports import RunReport, RunState
+from rompy_core._reports import ProcessIdentity, Progress, RunReport, RunState
 from rompy_core._structure import structure_config, unstructure_config
 
 RECORDS: Final = ".rompy"
+FAILED: Final = f"{RECORDS}-failed"
+"""Below ``output_dir``: the records of failed runs whose workspace was cleaned up, by ``run_id``."""
 REPORT: Final = "report.json"
 PIPELINE: Final = "pipeline.json"
 CANCEL: Final = "cancel"
@@ -37,6 +39,7 @@ MARKER: Final = "workspace.json"
 """In ``.rompy/``: says that the workspace itself was made by ``generate()`` and may be removed again."""
 
 _PATHS: Final = ("stdout_path", "stderr_path", "usage_path")
+_PARTS: Final[Mapping[str, type[Any]]] = {"progress": Progress, "supervisor": ProcessIdentity}
 _POLL_S: Final = 0.05
 
 
@@ -104,6 +107,7 @@ def open_record(workspace_dir: Path, *, run_id: str, backend: str, **facts: Any)
         StartError: The workspace is missing or cannot be written, or a run is live in it.
     """
     workspace_dir = Path(os.path.abspath(workspace_dir))  # noqa: PTH100 - resolve() would follow symbolic links
+    facts.setdefault("supervisor", identify())
     report = RunReport(
         run_id=run_id,
         backend=backend,
@@ -112,13 +116,13 @@ def open_record(workspace_dir: Path, *, run_id: str, backend: str, **facts: Any)
         workspace_dir=workspace_dir,
         host=socket.gethostname(),
         versions=versions(),
-        **{"supervisor": identify(), **facts},
+        **facts,
     )
     try:
         directory = new_record_dir(workspace_dir)
         record = RunRecord(directory, attrs.evolve(report, record_dir=directory, **_paths_in(directory, report)))
         with _locked(directory.parent):
-            live = _live_run(directory.parent)
+            live = live_run(workspace_dir)
             if live is None:
                 record.update()
                 return record
@@ -126,10 +130,9 @@ def open_record(workspace_dir: Path, *, run_id: str, backend: str, **facts: Any)
         reason = f"cannot write a record in the workspace {str(workspace_dir)!r}: {exc.strerror or exc}"
         report = attrs.evolve(report, state=RunState.NOT_STARTED, reason=reason, finished_at=utc_now())
         raise StartError(reason, report) from exc
-    who = live.supervisor or report.supervisor
     raise record.refusal(
         f"the workspace has a live run already: record {str(live.record_dir)!r}, host {live.host!r}, "
-        f"pid {who.pid if who else 'unknown'}; wait for it or cancel it"
+        f"pid {live.supervisor.pid if live.supervisor else 'unknown'}; wait for it or cancel it"
     )
 
 
@@ -184,7 +187,7 @@ def read_report(path: str | os.PathLike[str]) -> RunReport:
         plain = json.loads(file.read_bytes())
     except FileNotFoundError:
         raise RecordError(path, f"no {REPORT} there; give a record's folder or a workspace with a run") from None
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise RecordError(file, f"cannot be read as a report: {exc}") from exc
     if not isinstance(plain, dict):
         raise RecordError(file, f"is not a report: found {type(plain).__name__}")
@@ -201,10 +204,12 @@ def find_runs(directory: str | os.PathLike[str]) -> list[RunReport]:
     """
     found: list[RunReport] = []
     for folder, subfolders, _ in os.walk(directory):
-        if Path(folder).name == RECORDS:
-            for name in subfolders:
+        path = Path(folder)
+        if path.name == RECORDS or path.parent.name == FAILED:
+            for record in (path / name for name in subfolders):
                 with contextlib.suppress(RecordError):
-                    found.append(read_report(Path(folder, name)))
+                    if not record.is_symlink():
+                        found.append(read_report(record))
             subfolders.clear()
     return sorted(found, key=lambda report: (report.started_at, str(report.record_dir)))
 
@@ -213,7 +218,7 @@ def cancel(path: str | os.PathLike[str], *, timeout: float | None = 60.0) -> Run
     """End a run from any process, and wait until it has ended.
 
     Args:
-        path: A record or a workspace, as for ``read_report``.
+        path: A record, or a workspace, whose live run is meant.
         timeout: How many seconds to wait for the end, or ``None`` for as long as it takes.
 
     Returns:
@@ -224,7 +229,8 @@ def cancel(path: str | os.PathLike[str], *, timeout: float | None = 60.0) -> Run
         RompyError: The run's backend cannot end it.
         TimeoutError: The run was asked to end but had not ended in time.
     """
-    report = read_report(path)
+    # The newest record of a workspace may be that of a run that was refused, since another one is live there.
+    report = live_run(Path(path)) or read_report(path)
     if report.state.is_final:
         return report
     if not report.is_cancellable or report.record_dir is None:
@@ -257,12 +263,11 @@ def versions() -> Mapping[str, str]:
 
 
 def _record_dir(path: Path) -> Path:
-    if path.name == REPORT:
+    if path.name == REPORT and not path.is_dir():
         return path.parent
-    if (path / REPORT).exists():
-        return path
+    # A model may have written a report.json of its own into the workspace.
     with contextlib.suppress(OSError):
-        attempts = sorted(found.parent for found in (path / RECORDS).glob(f"*/{REPORT}"))
+        attempts = [found.parent for found in (path / RECORDS).glob(f"*/{REPORT}")]
         if attempts:
             # Names begin with the second; within one second the file's own time decides.
             return max(attempts, key=lambda folder: (folder.name.partition("-")[0], _created(folder)))
@@ -272,22 +277,32 @@ def _record_dir(path: Path) -> Path:
 def _created(folder: Path) -> str:
     try:
         return str(json.loads((folder / REPORT).read_bytes())["started_at"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 
 def _report_from(plain: dict[str, Any], directory: Path) -> RunReport:
     """Read the report leniently where it may come from another version: unknown fields are passed over."""
-    known = {field.name for field in attrs.fields(RunReport)}
-    values = {name: value for name, value in plain.items() if name in known}
+    values = _known(plain, RunReport)
+    for name, kind in _PARTS.items():
+        if isinstance(values.get(name), Mapping):
+            values[name] = _known(values[name], kind)
     values["record_dir"] = directory = Path(os.path.abspath(directory))  # noqa: PTH100 - symbolic links stay
     for name in _PATHS:
         if values.get(name) is not None:
             values[name] = directory / str(values[name])
     try:
-        return structure_config(values, RunReport)
+        report = structure_config(values, RunReport)
     except ConfigError as exc:
         raise RecordError(directory / REPORT, f"is not a report: {'; '.join(exc.problems)}") from exc
+    if any(date is not None and date.tzinfo is None for date in (report.started_at, report.finished_at)):
+        raise RecordError(directory / REPORT, "is not a report: started_at and finished_at must have a time zone")
+    return report
+
+
+def _known(plain: Mapping[str, Any], kind: type[Any]) -> dict[str, Any]:
+    names = {field.name for field in attrs.fields(kind)}
+    return {name: value for name, value in plain.items() if name in names}
 
 
 def _as_lost(report: RunReport, file: Path) -> RunReport:
@@ -302,8 +317,9 @@ def _as_lost(report: RunReport, file: Path) -> RunReport:
     return attrs.evolve(report, state=RunState.LOST, reason=reason)
 
 
-def _live_run(records: Path) -> RunReport | None:
-    for file in records.glob(f"*/{REPORT}"):
+def live_run(workspace_dir: Path) -> RunReport | None:
+    """Give the report of the run that is live in *workspace_dir*, or ``None``."""
+    for file in (workspace_dir / RECORDS).glob(f"*/{REPORT}"):
         with contextlib.suppress(RecordError):
             report = read_report(file)
             if report.state is RunState.RUNNING:

@@ -5,26 +5,36 @@ Cheap failures come first: ``bind_backend`` finds every mistake in names and opt
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, cast, final, runtime_checkable
 
 import attrs
 
 from rompy_core._configs import BackendConfig
-from rompy_core._errors import ConfigError, ModelRunError, PluginContractError, RompyError, StartError, WorkspaceError
+from rompy_core._errors import (
+    ConfigError,
+    ModelRunError,
+    PluginContractError,
+    RecordError,
+    RompyError,
+    StartError,
+    WorkspaceError,
+)
 from rompy_core._files import load_mapping
 from rompy_core._live import CallHandle, log_end
 from rompy_core._logs import RunLogger
 from rompy_core._plugins import RUN_BACKENDS, load
+from rompy_core._problems import nearest, step_to
 from rompy_core._protocols import CheckingBackend, Configured, RunBackend, RunHandle, SubmittingBackend
-from rompy_core._records import open_record
+from rompy_core._records import open_record, read_report
 from rompy_core._reports import RunReport, RunState
-from rompy_core._structure import nearest, structure_config, unstructure_config
+from rompy_core._structure import structure_config, unstructure_config
 
 logger = logging.getLogger(__name__)
 
@@ -78,24 +88,58 @@ def bind_backend(backend: object, options: Mapping[str, Any]) -> BoundBackend:
         ConfigError: An option is wrong.
     """
     if isinstance(backend, str):
-        return _bound(backend.rpartition("@")[0] or backend, load(RUN_BACKENDS, backend), options)
+        return _bound(_bare(backend), load(RUN_BACKENDS, backend), options, is_advertised=True)
     if isinstance(backend, BackendConfig):
-        return bind_backend(type(backend).backend, {"config": backend, **options})
-    if inspect.isclass(backend) or not RUN_BACKENDS.accepts(backend):
+        return bind_backend(_backend_of(backend, options), {**options, "config": backend})
+    if not RUN_BACKENDS.accepts(backend):
         detail = "give a name, a config, or an object with run(model_run, **kwargs)"
         raise PluginContractError(RUN_BACKENDS.group, type(backend).__name__, detail)
     return _bound(type(backend).__name__, backend, options)
 
 
-def _bound(name: str, plugin: RunBackend, options: Mapping[str, Any]) -> BoundBackend:
-    if isinstance(plugin, Configured):
-        return BoundBackend(name, plugin, as_config(plugin.config_type, options), {})
-    check_call(plugin.run, options, name)
+def _backend_of(config: BackendConfig, options: Mapping[str, Any]) -> str:
+    """Give the name of the backend that *config* is for."""
+    config_type = type(config)
+    if "config" in options:
+        raise ConfigError(config_type.__name__, ["config: is given twice, as the backend and as an option"])
+    name = getattr(config_type, "backend", None)
+    if not isinstance(name, str):
+        raise ConfigError(config_type.__name__, ["names no backend; give the backend, and this as config="])
+    return name
+
+
+def _bare(name: str) -> str:
+    """Give a plugin's name without the distribution."""
+    return name.rpartition("@")[0] or name
+
+
+def _bound(name: str, plugin: RunBackend, options: Mapping[str, Any], *, is_advertised: bool = False) -> BoundBackend:
+    config_type = config_type_of(plugin, RUN_BACKENDS.group, name)
+    if config_type is not None:
+        return BoundBackend(name, plugin, as_config(config_type, options, name if is_advertised else None), {})
+    check_call(plugin.run, options, name, supplied=("workspace_dir",))
     return BoundBackend(name, plugin, None, dict(options))
 
 
-def as_config(config_type: type[Any], options: Mapping[str, Any]) -> Any:
+def config_type_of(plugin: object, group: str, name: str) -> type[Any] | None:
+    """Give the class that the options of *plugin* are structured into, or ``None`` where it takes plain ones.
+
+    Raises:
+        PluginContractError: Its ``config_type`` is no class.
+    """
+    config_type = cast("object", plugin.config_type) if isinstance(plugin, Configured) else None
+    if config_type is None or isinstance(config_type, type):
+        return cast("type[Any] | None", config_type)
+    raise PluginContractError(group, name, f"its config_type must be a class, found {type(config_type).__name__}")
+
+
+def as_config(config_type: type[Any], options: Mapping[str, Any], name: str | None = None) -> Any:
     """Make the config of *config_type* from keyword arguments, over the ``config`` among them if there is one.
+
+    Args:
+        config_type: The class.
+        options: The keyword arguments.
+        name: The plugin's name, which the ``type`` in a file must agree with.
 
     Raises:
         ConfigError: With every problem at once.
@@ -103,15 +147,18 @@ def as_config(config_type: type[Any], options: Mapping[str, Any]) -> Any:
     given = dict(options)
     base = given.pop("config", None)
     if isinstance(base, str | os.PathLike):
-        base = load_mapping(cast("str | os.PathLike[str]", base))
-        base.pop("type", None)
+        path = cast("str | os.PathLike[str]", base)
+        base = load_mapping(path)
+        kind = base.pop("type", name)
+        if name is not None and not (isinstance(kind, str) and _bare(kind) == name):
+            raise ConfigError(str(path), [f"type: must be {name!r}, which was asked for, found {kind!r}"])
     if isinstance(base, config_type) and not given:
         return base
-    if base is not None and not isinstance(base, Mapping):
-        if not isinstance(base, config_type):
-            found = f"config: must be {config_type.__name__}, a table or a file, found {type(base).__name__}"
-            raise ConfigError(config_type.__name__, [found])
+    if isinstance(base, config_type):
         base = unstructure_config(base)
+    if base is not None and not isinstance(base, Mapping):
+        found = f"config: must be {config_type.__name__}, a table or a file, found {type(base).__name__}"
+        raise ConfigError(config_type.__name__, [found])
     return structure_config({**(base or {}), **given}, config_type)
 
 
@@ -132,17 +179,25 @@ def load_config(path: str | os.PathLike[str]) -> Any:
     name = data.pop("type", None)
     if not isinstance(name, str):
         raise ConfigError(str(path), ["type: must be the name of a run backend, such as 'local'"])
-    plugin = load(RUN_BACKENDS, name)
-    if not isinstance(plugin, Configured):
+    config_type = config_type_of(load(RUN_BACKENDS, name), RUN_BACKENDS.group, name)
+    if config_type is None:
         raise ConfigError(str(path), [f"type: the backend {name!r} takes no config; pass its options to run()"])
     try:
-        return structure_config(data, plugin.config_type)
+        return structure_config(data, config_type)
     except ConfigError as exc:
         raise ConfigError(str(path), exc.problems) from None
 
 
-def check_call(method: Callable[..., Any], options: Mapping[str, Any], name: str) -> None:
+def check_call(
+    method: Callable[..., Any], options: Mapping[str, Any], name: str, *, supplied: Sequence[str] = ()
+) -> None:
     """Find options that a plugin's method cannot take, before it is called.
+
+    Args:
+        method: What takes the model run first, and then the options.
+        options: The options.
+        name: What the plugin is called.
+        supplied: The parameters that need no option.
 
     Raises:
         ConfigError: With each such option, or the one that the method needs and did not get.
@@ -152,17 +207,21 @@ def check_call(method: Callable[..., Any], options: Mapping[str, Any], name: str
     except (TypeError, ValueError):  # a method of an extension module: it will say so itself
         return
     parameters = list(signature.parameters.values())
-    known = [p.name for p in parameters[1:] if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        unknown = [option for option in options if option not in known]
-        if unknown:
-            raise ConfigError(
-                name, [f"{option}: {name} has no such option{nearest(option, known)}" for option in unknown]
-            )
-    supplied = {"config", "workspace_dir", *options}
-    missing = [p.name for p in parameters[1:] if p.name in known and p.default is p.empty and p.name not in supplied]
-    if missing:
-        raise ConfigError(name, [f"{option}: is required" for option in missing])
+    model_run = [p.name for p in parameters[:1]]
+    known = {p.name: p for p in parameters[1:] if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    is_open = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    problems = [
+        f"{step_to(option)}: {name} has no such option{nearest(str(option), known)}"
+        for option in cast("Mapping[object, object]", options)
+        if option not in known and not (is_open and isinstance(option, str) and option not in model_run)
+    ]
+    problems += [
+        f"{option}: is required"
+        for option, p in known.items()
+        if p.default is p.empty and option not in supplied and option not in options
+    ]
+    if problems:
+        raise ConfigError(name, problems)
 
 
 def check_bound(bound: BoundBackend, model_run: Any) -> None:
@@ -188,18 +247,23 @@ def submit_bound(bound: BoundBackend, model_run: Any, workspace_dir: Path) -> Ru
     return _remembered(model_run, lambda: _call_handle(bound, model_run, workspace_dir).start())
 
 
-def run_bound(bound: BoundBackend, model_run: Any, workspace_dir: Path) -> RunReport:
+def run_bound(
+    bound: BoundBackend, model_run: Any, workspace_dir: Path, take_note: Callable[[RunHandle], None] = lambda _: None
+) -> RunReport:
     """Run to the end in *workspace_dir*; a run that could not be started is a report, too.
 
-    An exception in this thread, such as ``KeyboardInterrupt``, cancels the run and goes on after its end.
+    An exception in this thread, such as ``KeyboardInterrupt``, cancels the run and goes on after its end; *take_note*
+    is called with the handle, for whoever wants the report then.
     """
     try:
         if _is_submitting(bound.plugin):
             with submit_bound(bound, model_run, workspace_dir) as handle:
+                take_note(handle)
                 return handle.wait()
         # In the caller's own thread, where an interrupt reaches the backend's code.
-        handle = cast("CallHandle", _remembered(model_run, lambda: _call_handle(bound, model_run, workspace_dir)))
-        return handle.run().wait()
+        call = cast("CallHandle", _remembered(model_run, lambda: _call_handle(bound, model_run, workspace_dir)))
+        take_note(call)
+        return call.run().wait()
     except StartError as exc:
         log_end(RunLogger(logger, exc.report.run_id, exc.report.backend), exc.report)
         return exc.report
@@ -264,17 +328,30 @@ def generate_workspace(model_run: Any) -> Path:
     """
     generate = getattr(model_run, "generate", None)
     made = generate() if callable(generate) else None
-    if getattr(made, "success", True) is False:
-        raise RompyError(f"generate() of run {model_run.run_id!r} reports failure: {made!r}")
-    for found in (made, getattr(made, "staging_dir", None), _own_path(model_run) if made is None else None):
-        if isinstance(found, str | os.PathLike):
-            path = Path(cast("str | os.PathLike[str]", found))
-            if not callable(generate):
-                path.mkdir(parents=True, exist_ok=True)
-            if not path.is_dir():
-                raise WorkspaceError(path, "is no directory after generate()")
-            return path
-    raise ModelRunError(f"no workspace: generate() gave {made!r} and the model run has no output_dir")
+    if success_of(made) is False:
+        raise RompyError(f"generate() of run {model_run.run_id!r} reports failure: {message_of(made) or repr(made)}")
+    names = _workspace_names(model_run, made)
+    path = next((Path(name) for name in names if is_path(name) and name), None)
+    if path is None:
+        raise ModelRunError(f"no workspace: generate() gave {made!r} and the model run has no output_dir")
+    if not callable(generate):
+        path.mkdir(parents=True, exist_ok=True)
+    if not path.is_dir():
+        raise WorkspaceError(path, "is no directory after generate()")
+    return path
+
+
+def _workspace_names(model_run: Any, made: object) -> Iterator[object]:
+    # One after the other: reading an attribute of another library's model run may be work.
+    yield made
+    yield getattr(made, "staging_dir", None)
+    yield getattr(model_run, "staging_dir", None)
+    yield expected_workspace(model_run)
+
+
+def is_path(value: object) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether *value* names a file or a directory."""
+    return isinstance(value, str | os.PathLike)
 
 
 def expected_workspace(model_run: Any) -> Path | None:
@@ -282,15 +359,11 @@ def expected_workspace(model_run: Any) -> Path | None:
     own = getattr(model_run, "workspace_dir", None)
     if isinstance(own, Path):
         return own
-    output_dir = getattr(model_run, "output_dir", None)
-    if not isinstance(output_dir, str | os.PathLike):
+    output_dir: object = getattr(model_run, "output_dir", None)
+    if not is_path(output_dir):
         return None
-    path = Path(cast("str | os.PathLike[str]", output_dir))
+    path = Path(output_dir)
     return path / model_run.run_id if getattr(model_run, "run_id_subdir", True) else path
-
-
-def _own_path(model_run: Any) -> object:
-    return getattr(model_run, "staging_dir", None) or expected_workspace(model_run)
 
 
 def _remembered(model_run: Any, start: Callable[[], RunHandle]) -> RunHandle:
@@ -304,6 +377,14 @@ def _remembered(model_run: Any, start: Callable[[], RunHandle]) -> RunHandle:
     if remembers:
         remembers.remember(handle)
     return handle
+
+
+def remember_moved(model_run: Any, record_dir: Path) -> None:
+    """Have *model_run* show its newest report with the paths of *record_dir*, where the record is now."""
+    with contextlib.suppress(RecordError):  # where no run came to be, there is no report
+        report = read_report(record_dir)
+        if isinstance(model_run, _Remembers):
+            model_run.remember(report)
 
 
 def _call_handle(bound: BoundBackend, model_run: Any, workspace_dir: Path) -> CallHandle:
@@ -331,9 +412,12 @@ def success_of(result: object) -> bool | None:
         result = cast("Mapping[str, object]", result).get("success")
     elif hasattr(result, "success"):
         result = cast("Any", result).success
-    # numpy's own truth value is what a comparison of arrays gives, and no subclass of bool.
-    is_truth_value = isinstance(result, bool) or type(result).__name__ in ("bool_", "bool")
-    return bool(result) if is_truth_value else None
+    return bool(result) if is_truth_value(result) else None
+
+
+def is_truth_value(value: object) -> bool:
+    """Whether *value* is true or false; numpy has a kind of its own, which is no subclass of bool."""
+    return isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
 
 
 def message_of(result: object) -> str:
@@ -384,6 +468,14 @@ class GeneratedRun:
     def generate(self) -> Path:
         """Give the workspace."""
         return self.__workspace_dir
+
+    @property
+    def workspace_dir(self) -> Path:
+        """The workspace, also where the model run itself names another."""
+        return self.__workspace_dir
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return GeneratedRun, (self.__model_run, self.__workspace_dir)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__model_run, name)

@@ -7,12 +7,13 @@ bytes, be truncated or be replaced while they are followed.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, final
+from typing import BinaryIO, Final, final
 
 import attrs
 
@@ -22,8 +23,12 @@ from rompy_core._rules import OutputPattern, OutputRules, ProgressPattern
 _CHUNK: Final = 2**18
 _LONGEST_LINE: Final = 2**16
 """A line that goes on after this many bytes is judged in pieces, so that it cannot fill the memory."""
+_TAIL: Final = 2**12
+"""How many bytes at the end of what was read stand for all of it."""
 _BACKLOG: Final = 2**22
 """The logger gets lines only while it is at most this far behind; what it misses is counted."""
+_LOOKS_BEYOND: Final = re.compile(r"\\[AZ]|\(\?<?!")
+"""What may make an expression match a line, and not the text that the line is in."""
 
 
 @attrs.frozen(kw_only=True)
@@ -48,31 +53,39 @@ class Hit:
 class FileFollower:
     """Gives what was added to one file since the last look, in whole lines.
 
-    A file that shrank or was replaced is read again from its beginning.
+    A file that shrank, was replaced or was written anew is read again from its beginning. What is in it while it was
+    last written before *since* (seconds since the epoch) is counted, not given.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, since: float = 0.0) -> None:
         self.path = path
         self.name = name
+        self._since = since
         self.lines_before = 0
         """How many lines came before the chunk that was given last."""
         self._given = 0
         self._rest = b""
         self._position = 0
+        self._seen = b""
         self._inode: int | None = None
+        self._is_old = False
 
     def chunks(self, *, at_end: bool = False) -> Iterator[str]:
         """Read on to the present end of the file; *at_end* gives a last line without an end as well."""
         with contextlib.suppress(OSError), self.path.open("rb", buffering=0) as file:
             status = os.fstat(file.fileno())
-            if status.st_ino != self._inode or status.st_size < self._position:
-                self._inode, self._position, self._rest, self._given, self.lines_before = status.st_ino, 0, b"", 0, 0
+            if not self._goes_on(file, status):
+                self._inode, self._position, self._seen, self._rest, self._given = status.st_ino, 0, b"", b"", 0
+            self._is_old = status.st_mtime < self._since
             file.seek(self._position)
             while data := file.read(min(_CHUNK, max(status.st_size - self._position, 0))):
                 self._position += len(data)
-                if whole := self._whole_lines(data):
-                    yield self._give(whole)
-        if at_end and self._rest:
+                self._seen = (self._seen + data)[-_TAIL:]
+                whole = self._whole_lines(data)
+                text = self._give(whole) if whole else ""
+                if text and not self._is_old:
+                    yield text
+        if at_end and self._rest and not self._is_old:
             whole, self._rest = self._rest, b""
             yield self._give(whole)
 
@@ -83,12 +96,33 @@ class FileFollower:
             return max(self.path.stat().st_size - self._position, 0)
         return 0
 
+    def written_at(self) -> int:
+        """Say when the file was last written, in nanoseconds since the epoch; 0 where there is none."""
+        with contextlib.suppress(OSError):
+            return self.path.stat().st_mtime_ns
+        return 0
+
+    def tail(self) -> str:
+        """Read the last few lines, and leave what ``chunks`` gives as it is."""
+        with contextlib.suppress(OSError), self.path.open("rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - _TAIL, 0))
+            return file.read().decode("utf-8", "replace")
+        return ""
+
+    def _goes_on(self, file: BinaryIO, status: os.stat_result) -> bool:
+        """Whether the file still begins with what was read of it."""
+        if status.st_ino != self._inode or status.st_size < self._position:
+            return False
+        # The number alone is no proof: a file system gives that of a removed file to the next one.
+        file.seek(self._position - len(self._seen))
+        return file.read(len(self._seen)) == self._seen
+
     def _whole_lines(self, data: bytes) -> bytes:
         data = self._rest + data
         # Progress bars end their lines with a carriage return alone; for the rules that is an end of a line as well.
         end = max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1)) + 1
         if not end and len(data) > _LONGEST_LINE:
-            end = len(data)
+            end = len(data) - data.endswith(b"\r")
         self._rest = data[end:]
         return data[:end]
 
@@ -105,7 +139,6 @@ class OutputWatcher:
     Attributes:
         fatal: The first fatal line, or ``None``.
         progress: How far the run is, or ``None`` where nothing said so yet.
-        last_line: The newest line of output that is not blank.
     """
 
     def __init__(
@@ -136,13 +169,12 @@ class OutputWatcher:
         self.rules = rules
         self.fatal: Hit | None = None
         self.progress: Progress | None = None
-        self.last_line = ""
         self._workspace_dir = workspace_dir
         self._since = since
         self._on_line = on_line
         self._on_skipped = on_skipped
         self._streams = (FileFollower(stdout_path, "stdout"), FileFollower(stderr_path, "stderr"))
-        self._files: dict[Path, FileFollower] = {}
+        self._files: dict[tuple[str, Path], FileFollower] = {}
         self._fatal = [(pattern, re.compile(pattern.regex, re.MULTILINE)) for pattern in rules.fatal]
         self._missing = [(pattern, re.compile(pattern.regex, re.MULTILINE)) for pattern in rules.success]
         self._meter = ProgressMeter(rules.progress, period) if rules.progress else None
@@ -152,13 +184,18 @@ class OutputWatcher:
         """Whether there is anything to look for while the run goes on."""
         return bool(self._fatal or self._missing or self._meter or self._on_line)
 
+    @property
+    def last_line(self) -> str:
+        """The newest line of output that is not blank."""
+        written_last = sorted(self._streams, key=FileFollower.written_at, reverse=True)
+        return next((line for stream in written_last if (line := _last_line(stream.tail()))), "")
+
     def scan(self, *, at_end: bool = False) -> Hit | None:
         """Read all that is new, and give the first fatal line of the run, if there is one by now."""
-        for stream in self._streams:
-            behind = stream.backlog > _BACKLOG and not at_end
+        for stream in self._streams if self.is_needed else ():
             for text in stream.chunks(at_end=at_end):
                 self._judge(text, stream, None)
-                self._pass_on(text, stream.name, behind=behind or stream.backlog > _BACKLOG)
+                self._pass_on(text, stream.name, behind=stream.backlog > _BACKLOG)
         for glob in self._globs():
             for follower in self._followers(glob):
                 for text in follower.chunks(at_end=at_end):
@@ -181,26 +218,32 @@ class OutputWatcher:
         return broken
 
     def _what_is_there(self, glob: str) -> str:
-        older = next(self._matches(glob), None)
+        older = self._matches(glob)
         return "was not written by this run; the one there is older" if older else "was not written"
 
-    def _globs(self) -> set[str]:
+    def _globs(self) -> Iterable[str]:
         patterns: list[OutputPattern | ProgressPattern] = [*self.rules.fatal, *self.rules.success]
         if self.rules.progress:
             patterns.append(self.rules.progress)
-        return {pattern.file for pattern in patterns if pattern.file is not None}
+        return dict.fromkeys(pattern.file for pattern in patterns if pattern.file is not None)
 
-    def _followers(self, glob: str) -> Iterable[FileFollower]:
-        for path in self._written(glob):
-            if path not in self._files:
-                self._files[path] = FileFollower(path, self._name(path))
-        return [self._files[path] for path in self._matches(glob) if path in self._files]
+    def _followers(self, glob: str) -> Iterator[FileFollower]:
+        for path in self._matches(glob):
+            # Each glob reads a file for itself: what one pattern has seen is still new to the next one.
+            if (glob, path) not in self._files:
+                self._files[glob, path] = FileFollower(path, self._name(path), self._since)
+            yield self._files[glob, path]
 
-    def _matches(self, glob: str) -> Iterator[Path]:
+    def _matches(self, glob: str) -> list[Path]:
         """Give the files below the workspace that match, our own records left out."""
-        for path in self._workspace_dir.glob(glob):
-            if ".rompy" not in path.relative_to(self._workspace_dir).parts and path.is_file():
-                yield path
+        found: list[Path] = []
+        with contextlib.suppress(OSError):  # a directory may vanish while it is listed
+            found.extend(self._workspace_dir.glob(glob))
+        return sorted(
+            path
+            for path in found
+            if ".rompy" not in path.relative_to(self._workspace_dir).parts and os.path.isfile(path)  # noqa: PTH113 - is_file() may raise
+        )
 
     def _written(self, glob: str) -> Iterator[Path]:
         for path in self._matches(glob):
@@ -224,13 +267,13 @@ class OutputWatcher:
             self.progress = self._meter.read(text) or self.progress
 
     def _pass_on(self, text: str, stream: str, *, behind: bool) -> None:
-        self.last_line = _last_line(text) or self.last_line
         if self._on_line is None:
             return
+        lines = _lines(text)
         if behind and self._on_skipped is not None:
-            self._on_skipped(stream, text.count("\n"))
+            self._on_skipped(stream, len(lines))
             return
-        for line in text.removesuffix("\n").split("\n"):
+        for line in lines:
             self._on_line(stream, line)
 
 
@@ -249,24 +292,24 @@ class ProgressMeter:
         self._best = -1.0
 
     def read(self, text: str) -> Progress | None:
-        """Give the progress by the newest line of *text* that tells one, or ``None`` where that is no news."""
-        found: tuple[float, str] | None = None
-        for match in self._regex.finditer(text):
-            fraction = self._fraction({name: value for name, value in match.groupdict().items() if value is not None})
-            if fraction is not None:
-                found = fraction, match[0].strip()
-        if found is None or not found[0] > self._best:
-            return None
-        self._best = found[0]
-        return Progress(fraction=min(max(found[0], 0.0), 1.0), text=found[1])
+        """Give the progress by the line of *text* that tells the most, or ``None`` where that is no news."""
+        news: Progress | None = None
+        for _, line in _matching(self._regex, text):
+            for match in self._regex.finditer(line):
+                groups = {name: value for name, value in match.groupdict().items() if value is not None}
+                fraction = self._fraction(groups)
+                if fraction is not None and fraction > self._best:
+                    self._best = fraction
+                    news = Progress(fraction=min(max(fraction, 0.0), 1.0), text=match[0].strip())
+        return news
 
     def _fraction(self, groups: dict[str, str]) -> float | None:
-        with contextlib.suppress(ValueError, OverflowError):
+        with contextlib.suppress(ValueError, OverflowError, re.error):  # the last one is strptime's, for "%d%d"
             if "total" in groups:
                 self._total = _number(groups["total"])
             if "percent" in groups:
                 return _number(groups["percent"]) / 100
-            if "current" in groups and self._total:
+            if "current" in groups and self._total and self._total > 0:
                 return _number(groups["current"]) / self._total
             if "date" in groups and self._start and self._end and self._end > self._start:
                 return (self._date(groups["date"]) - self._start) / (self._end - self._start)
@@ -279,26 +322,38 @@ class ProgressMeter:
 
 
 def _number(text: str) -> float:
-    """Read a number as models print it: Fortran writes the exponent with a D."""
-    return float(text.replace("D", "e").replace("d", "e"))
+    """Read a finite number as models print it: Fortran writes the exponent with a D."""
+    number = float(text.replace("D", "e").replace("d", "e"))
+    if not math.isfinite(number):
+        raise ValueError(f"not finite: {text}")
+    return number
 
 
-def _aware(date: datetime | None) -> datetime | None:
-    """Take a date without a zone for UTC, as the models do."""
-    return date.replace(tzinfo=UTC) if date is not None and date.tzinfo is None else date
+def _aware(date: object) -> datetime | None:
+    """Take a date without a zone for UTC, as the models do, and what is no date (of some other library) for none."""
+    if not isinstance(date, datetime):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _matching(regex: re.Pattern[str], text: str) -> Iterator[tuple[int, str]]:
+    """Give the lines of *text* that match, each with the number of those before it."""
+    # Line by line only where needed, for it is slow; but an expression must not look across the end of a line.
+    if _LOOKS_BEYOND.search(regex.pattern) is None and regex.search(text) is None:
+        return
+    for number, line in enumerate(_lines(text)):
+        if regex.search(line):
+            yield number, line
 
 
 def _first(regex: re.Pattern[str], text: str) -> tuple[int, str] | None:
-    """Find the first line of *text* that matches: how many lines come before it, and the line."""
-    if regex.search(text) is None:
-        return None
-    # Line by line only now: an expression must not match across the end of a line.
-    for number, line in enumerate(text.split("\n")):
-        if regex.search(line):
-            return number, line
-    return None
+    return next(_matching(regex, text), None)
+
+
+def _lines(text: str) -> list[str]:
+    return text.removesuffix("\n").split("\n")
 
 
 def _last_line(text: str) -> str:
-    stripped = text.rstrip()
-    return stripped[stripped.rfind("\n") + 1 :].strip()[:500]
+    lines = text.replace("\r", "\n").rstrip()
+    return lines[lines.rfind("\n") + 1 :].strip()[:500]

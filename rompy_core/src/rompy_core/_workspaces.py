@@ -10,8 +10,7 @@ from typing import Any, Final
 import attrs
 
 from rompy_core._errors import WorkspaceError
-from rompy_core._records import MARKER, RECORDS, find_runs, utc_now, write_json
-from rompy_core._reports import RunState
+from rompy_core._records import MARKER, RECORDS, live_run, utc_now, write_json
 
 _FORBIDDEN: Final = {"", ".", ".."}
 
@@ -46,14 +45,13 @@ def make_workspace(path: Path, run_id: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir()
+        (path / RECORDS).mkdir(exist_ok=True)  # a run of another process may have been as quick
+        write_json(path / RECORDS / MARKER, {"run_id": run_id, "created_at": utc_now().isoformat()})
     except FileExistsError:
         if not path.is_dir():
             raise WorkspaceError(path, "cannot be a workspace, for it is no directory") from None
-        return
     except OSError as exc:
         raise WorkspaceError(path, f"cannot be made: {exc.strerror or exc}") from exc
-    (path / RECORDS).mkdir()
-    write_json(path / RECORDS / MARKER, {"run_id": run_id, "created_at": utc_now().isoformat()})
 
 
 def remove_workspace(path: Path) -> None:
@@ -66,16 +64,19 @@ def remove_workspace(path: Path) -> None:
         raise WorkspaceError(path, "is a symbolic link, which delete_existing does not follow; remove it yourself")
     if not path.exists():
         return
-    if not (path / RECORDS / MARKER).is_file():
+    if (path / RECORDS).is_symlink() or not (path / RECORDS / MARKER).is_file():
         detail = (
             f"was not made by a model run (it has no {RECORDS}/{MARKER}), so delete_existing does not remove it; "
             "remove it yourself, or choose another run_id"
         )
         raise WorkspaceError(path, detail)
-    for report in find_runs(path / RECORDS):
-        if report.state is RunState.RUNNING:
-            raise WorkspaceError(path, f"has a live run (record {str(report.record_dir)!r}); wait for it or cancel it")
-    shutil.rmtree(path)
+    live = live_run(path)
+    if live is not None:
+        raise WorkspaceError(path, f"has a live run (record {str(live.record_dir)!r}); wait for it or cancel it")
+    try:
+        shutil.rmtree(path)
+    except OSError as exc:
+        raise WorkspaceError(path, f"cannot be removed: {exc.strerror or exc}") from exc
 
 
 def snapshot(path: Path) -> frozenset[str] | None:

@@ -93,13 +93,13 @@ class LocalRunBackend:
         check_model_run(model_run)
         refuse_missing(_required(config))
         call, argv = _what_to_run(model_run, config)
+        log = RunLogger(logger, model_run.run_id, _NAME)
+        period = getattr(model_run, "period", None)
         with contextlib.ExitStack() as held:
             if call is not None:
                 held.callback(call.close)
             record, sandbox = _start(model_run, config, Path(os.path.abspath(workspace_dir)), argv, call)  # noqa: PTH100 - resolve() would follow symbolic links
             held.pop_all()
-        log = RunLogger(logger, model_run.run_id, _NAME)
-        period = getattr(model_run, "period", None)
         return LiveRun(record, sandbox, config, log, period=period, amend=call.amend if call else _as_it_is)
 
 

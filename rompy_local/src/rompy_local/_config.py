@@ -14,16 +14,6 @@ from rompy_core import BackendConfig, ConfigError, fields
 _CATCHABLE: Final = frozenset(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}
 
 
-def _command(_: Any, __: attrs.Attribute[Any], value: object) -> None:
-    if isinstance(value, str):
-        good = bool(value.strip()) and "\0" not in value
-    else:
-        words = cast("tuple[object, ...]", value) if isinstance(value, tuple) else ()
-        good = bool(words) and all(isinstance(word, str) and "\0" not in word for word in words) and bool(words[0])
-    if not good:
-        raise ValueError(f"must be a shell command line or a list of words, found {value!r}")
-
-
 def _inherit_env(_: Any, __: attrs.Attribute[Any], value: object) -> None:
     if value not in ("all", "none"):
         fields.names(None, __, value)
@@ -90,7 +80,7 @@ class LocalConfig(BackendConfig):
     backend: ClassVar[str] = "local@rompy-local"
 
     command: str | tuple[str, ...] | None = attrs.field(
-        default=None, converter=fields.to_words, validator=attrs.validators.optional(_command)
+        default=None, converter=fields.to_words, validator=attrs.validators.optional(fields.command)
     )
     inherit_env: Literal["all", "none"] | tuple[str, ...] = attrs.field(
         default="all", converter=fields.to_words, validator=_inherit_env

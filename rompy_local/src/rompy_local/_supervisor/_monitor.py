@@ -24,8 +24,10 @@ COLUMNS = (
     "threads",
 )
 _FIRST_INTERVAL_S = 0.05
-_GROWTH = 1.25
-_SHARE = 1 / 120
+_GROWTH = 1.05
+"""From one interval to the next: the interval stays at about a twentieth of the time since the newest process began,
+and so does what is not seen of a process whose CPU time nobody is told of in the end."""
+_SHARE = 1 / 160
 """The share of one core that sampling may take: the interval grows until it does not take more."""
 
 Sample = dict[str, float | int | None]
@@ -45,6 +47,7 @@ class Monitor:
         self._with_pss = with_pss
         self._longest_interval_s = longest_interval_s
         self._interval_s = min(_FIRST_INTERVAL_S, longest_interval_s)
+        self._known: set[tuple[int, int]] = set()
         self._cpu_seen: dict[tuple[int, int], float] = {}
         self._own_pid = os.getpid()
         self._own_io = _linux.storage_bytes(self._own_pid)
@@ -76,8 +79,10 @@ class Monitor:
             "threads": sum(one.threads for one in tree),
         }
         self._write(self.newest)
+        known, self._known = self._known, {(one.pid, one.start_time) for one in tree}
+        interval_s = self._interval_s * _GROWTH if self._known <= known else _FIRST_INTERVAL_S
+        self._interval_s = min(interval_s, self._longest_interval_s)
         cost_s = time.thread_time() - cpu_began
-        self._interval_s = min(self._interval_s * _GROWTH, self._longest_interval_s)
         self.due = began + max(self._interval_s, cost_s / _SHARE)
         return self.newest
 
