@@ -767,7 +767,7 @@ def test_each_stage_is_logged_with_the_identity_of_the_run(
 ) -> None:
     execute(model_run, Stages())
 
-    started = [record.stage for record in caplog.records if record.msg == "pipeline stage started"]  # type: ignore[attr-defined]
+    started = [record.stage for record in caplog.records if record.msg.startswith("pipeline stage started")]  # type: ignore[attr-defined]
     assert started == STAGES
     for record in caplog.records:
         assert (record.run_id, record.backend) == ("case", "Stages")  # type: ignore[attr-defined]

@@ -88,7 +88,8 @@ def test_every_reason_for_a_failure_is_told_with_the_exit_code_first(watch: Watc
     assert state is RunState.FAILED
     assert reason == (
         "the command ended with exit code 2; a fatal line: 'ERROR: dry' (stdout, line 2); "
-        "no line of the output matches the success pattern '^done$'; the required file 'out.nc' was not written"
+        "no line of the output matches the success pattern '^done$'; the required file 'out.nc' was not written; "
+        "the last line of output: 'seas'"
     )
 
 
@@ -98,9 +99,18 @@ def test_every_reason_for_a_failure_is_told_with_the_exit_code_first(watch: Watc
     code=st.none() | st.integers(0, 255),
 )
 def test_whoever_ended_the_run_knows_why(state: RunState, reason: str, code: int | None) -> None:
-    nobody_looks: Any = None
+    nowhere = Path("/nowhere")
+    nothing_fatal = OutputWatcher(OutputRules(), nowhere, stdout_path=nowhere, stderr_path=nowhere, since=0.0)
 
-    assert judge(Outcome(ended_as=state, reason=reason, exit_code=code), nobody_looks) == (state, reason)
+    assert judge(Outcome(ended_as=state, reason=reason, exit_code=code), nothing_fatal) == (state, reason)
+
+
+def test_a_fatal_line_that_ended_the_run_is_followed_by_the_last_line(watch: Watch) -> None:
+    watcher = watch("Traceback (most recent call last):\n  File x\nValueError: dry\n", fatal="^Traceback")
+
+    _, reason = judge(Outcome(ended_as=RunState.FAILED, reason="ended at a fatal line: Traceback"), watcher)
+
+    assert reason == "ended at a fatal line: Traceback; the last line of output: 'ValueError: dry'"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import abc
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -31,6 +32,7 @@ _TICK_S: Final = 0.1
 """How often the output is looked at, and a request to cancel."""
 _PROGRESS_EVERY_S: Final = 10.0
 _PROGRESS_EVERY: Final = 0.1
+_FULL_BYTES: Final = 2**16
 
 
 class _Handle(abc.ABC):
@@ -191,8 +193,8 @@ class LiveRun(_Handle):
     def _look(self) -> None:
         if not self._watcher.is_needed:
             return
-        fatal = self._watcher.scan()
-        if fatal is not None and self._on_fatal == "stop":
+        known, fatal = self._watcher.fatal, self._watcher.scan()
+        if fatal is not known and self._on_fatal == "stop":
             self._execution.stop(RunState.FAILED, f"ended at a fatal line: {fatal}")
         self._log_progress()
 
@@ -205,7 +207,7 @@ class LiveRun(_Handle):
         if is_end or now - then >= _PROGRESS_EVERY_S or progress.fraction - fraction >= _PROGRESS_EVERY:
             self._logged = now, progress.fraction
             facts = {"fraction": progress.fraction, "remaining_s": progress.remaining_s, "text": progress.text}
-            self._log.info("run progress", extra=facts)
+            self._log.info("run progress: %.0f %%", 100 * progress.fraction, extra=facts)
 
     def _judge(self, outcome: Outcome) -> RunReport:
         self._watcher.scan(at_end=True)
@@ -214,6 +216,8 @@ class LiveRun(_Handle):
         state, reason = judge(outcome, self._watcher)
         if not self._record.directory.is_dir() and state is RunState.COMPLETED:
             state, reason = RunState.FAILED, f"the workspace or its record {str(self.record_dir)!r} vanished"
+        if state is not RunState.COMPLETED and _is_full(self._record.report.workspace_dir):
+            reason += "; the file system of the workspace is full (No space left on device)"
         facts = attrs.asdict(outcome, filter=lambda field, _: field.name not in ("ended_as", "reason"))
         return self._record.finish(state, reason, progress=self._watcher.progress, **facts)
 
@@ -281,6 +285,15 @@ class CallHandle(_Handle):
 
     def _finish(self, state: RunState, reason: str, started: float) -> None:
         self._complete(self._record.finish(state, reason, wall_time_s=time.monotonic() - started))
+
+
+def _is_full(directory: Path) -> bool:
+    """Whether next to nothing can be written in *directory* any more; a program that fails so cannot always say so."""
+    try:
+        free = os.statvfs(directory)
+    except OSError:
+        return False
+    return free.f_bavail * free.f_frsize < _FULL_BYTES
 
 
 def log_end(log: RunLogger, report: RunReport) -> None:

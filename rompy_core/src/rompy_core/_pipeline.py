@@ -212,7 +212,7 @@ def _run_stages(execution: _Execution) -> None:
     log = RunLogger(logger, results["run_id"], results["backend"])
     for stage in (execution.generate, execution.run, execution.postprocess):
         name = stage.__name__
-        log.info("pipeline stage started", extra={"stage": name})
+        log.info("pipeline stage started: %s", name, extra={"stage": name})
         try:
             stage()
         except BaseException as exc:

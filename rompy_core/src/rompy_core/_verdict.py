@@ -15,17 +15,23 @@ def judge(outcome: Outcome, watcher: OutputWatcher) -> tuple[RunState, str]:
     the state that the backend gave it, whatever else holds.
     """
     if outcome.ended_as is not None:
-        return outcome.ended_as, outcome.reason
+        # A fatal line seldom says it all: a traceback begins with one, and its reason is the last.
+        return outcome.ended_as, outcome.reason + (_tail(watcher) if watcher.fatal else "")
     broken = watcher.violations()
     if not watcher.rules.ignore_exit_code and not is_clean_exit(outcome):
         broken.insert(0, ending(outcome))
     if broken:
-        tail = (
-            f"; the last line of output: {watcher.last_line!r}" if watcher.last_line and watcher.fatal is None else ""
-        )
-        return RunState.FAILED, "; ".join(broken) + tail
+        return RunState.FAILED, "; ".join(broken) + _tail(watcher)
     kept = " and every rule held" if watcher.rules != type(watcher.rules)() else ""
     return RunState.COMPLETED, ending(outcome) + kept
+
+
+def _tail(watcher: OutputWatcher) -> str:
+    """Quote the last line of output, unless it has been quoted already."""
+    line = watcher.last_line
+    if not line or (watcher.fatal is not None and line in watcher.fatal.line):
+        return ""
+    return f"; the last line of output: {line!r}"
 
 
 def is_clean_exit(outcome: Outcome) -> bool:

@@ -25,7 +25,7 @@ _LONGEST_LINE: Final = 2**16
 """A line that goes on after this many bytes is judged in pieces, so that it cannot fill the memory."""
 _TAIL: Final = 2**12
 """How many bytes at the end of what was read stand for all of it."""
-_BACKLOG: Final = 2**22
+_BACKLOG: Final = 2**18
 """The logger gets lines only while it is at most this far behind; what it misses is counted."""
 _LOOKS_BEYOND: Final = re.compile(r"\\[AZ]|\(\?<?!")
 """What may make an expression match a line, and not the text that the line is in."""
