@@ -29,10 +29,12 @@ from rompy_core import (
     StartError,
     WorkspaceError,
     find_runs,
+    is_alive,
     open_record,
     read_report,
 )
 from rompy_local import LocalConfig, LocalRunBackend
+from rompy_local._sandbox import Sandbox
 
 Until = Callable[..., None]
 Install = Callable[..., Path]
@@ -323,6 +325,50 @@ def test_an_interrupt_ends_the_run_and_goes_on(model: ModelRun, until: Until) ->
     assert model.report is not None
     assert model.report.state is RunState.CANCELLED
     assert model.report == read_report(model.workspace_dir)
+
+
+@pytest.fixture(params=["while the command is started", "while the run is taken over"])
+def interrupted_early(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt a run before anybody has a handle of it."""
+    start = threading.Thread.start
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def interrupt_a_run(thread: threading.Thread) -> None:
+        if thread.name.startswith("rompy-run"):
+            raise KeyboardInterrupt
+        start(thread)
+
+    if request.param == "while the command is started":
+        monkeypatch.setattr(Sandbox, "_messages", interrupt)
+    else:
+        monkeypatch.setattr(threading.Thread, "start", interrupt_a_run)
+
+
+@pytest.mark.usefixtures("interrupted_early")
+@pytest.mark.parametrize("call", ["run", "submit"])
+def test_an_interrupt_at_the_very_start_ends_the_run_and_goes_on(model: ModelRun, call: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        getattr(model, call)(command="sleep 60")
+
+    report = read_report(model.workspace_dir)
+    assert report.state is RunState.CANCELLED
+    assert report.reason == "cancelled while it was being started: KeyboardInterrupt"
+    assert report.supervisor is not None
+    assert is_alive(report.supervisor) is False
+    assert model.report == (report if call == "run" else None)
+
+
+@pytest.mark.usefixtures("interrupted_early")
+def test_a_pipeline_that_is_interrupted_at_the_very_start_of_its_run_keeps_the_record(model: ModelRun) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        model.pipeline(run_kwargs={"command": "sleep 60"}, cleanup_on_failure=True)
+
+    [report] = find_runs(model.output_dir)
+    assert report.state is RunState.CANCELLED
+    assert report == model.report
+    assert list(model.output_dir.iterdir()) == [model.output_dir / ".rompy-failed"]
 
 
 @pytest.mark.parametrize("run_id", ["-rf", "a b", "$(touch x)", "'\"", "ünï", "%s{}", "~", "*", ".rompyish"])

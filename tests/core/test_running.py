@@ -564,6 +564,38 @@ def test_a_submission_that_fails_is_a_start_error_that_is_not_logged(
     assert errors(caplog) == []
 
 
+@pytest.mark.parametrize("has_handle", [True, False])
+def test_an_interrupt_whose_run_has_no_end_yet_goes_on_and_leaves_the_report_open(
+    model_run: ModelRun, has_handle: bool
+) -> None:
+    class Unending(Hasty):
+        """Whoever waits for its runs is interrupted, and again when they are to be ended."""
+
+        def submit(self, model_run: Any, config: BackendConfig, workspace_dir: Path) -> Any:
+            if not has_handle:
+                raise KeyboardInterrupt
+            return self
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            raise KeyboardInterrupt
+
+        def wait(self) -> Any:
+            raise KeyboardInterrupt
+
+        def done(self) -> bool:
+            return False
+
+    open_record(model_run.generate(), run_id="case", backend="earlier").finish(RunState.FAILED, "aground")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(model_run, Unending())
+
+    assert model_run.report is None
+
+
 def test_a_model_run_that_remembers_nothing_is_no_worse(tmp_path: Path) -> None:
     model_run = SimpleNamespace(run_id="case", output_dir=tmp_path)
 

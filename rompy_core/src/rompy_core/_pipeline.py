@@ -15,7 +15,6 @@ from rompy_core._errors import PluginContractError, RompyError
 from rompy_core._logs import RunLogger
 from rompy_core._plain import plain
 from rompy_core._plugins import POSTPROCESSORS, load
-from rompy_core._protocols import RunHandle
 from rompy_core._records import PIPELINE, new_record_dir, utc_now, write_json
 from rompy_core._reports import RunReport, RunState
 from rompy_core._running import (
@@ -104,15 +103,7 @@ class _Execution:
     validate_stages: bool
     results: dict[str, Any]
     workspace_dir: Path | None = None
-    handle: RunHandle | None = None
     report: RunReport | None = None
-
-    @property
-    def record_dir(self) -> Path | None:
-        """The record of the run; after an interrupt the handle alone knows it."""
-        if self.report is None and self.handle is not None and self.handle.done():
-            self.report = self.handle.wait()
-        return self.report.record_dir if self.report else None
 
     def generate(self) -> None:
         self.workspace_dir = generate_workspace(self.model_run)
@@ -133,8 +124,8 @@ class _Execution:
         if not success_of(given):
             raise _StageError(message_of(given) or "the postprocessor reports failure")
 
-    def _take_note(self, handle: RunHandle) -> None:
-        self.handle = handle
+    def _take_note(self, report: RunReport) -> None:
+        self.report = report
 
     def _workspace(self) -> Path:
         workspace_dir = cast("Path", self.workspace_dir)
@@ -232,7 +223,7 @@ def _run_stages(execution: _Execution) -> None:
 
 def _write_record(execution: _Execution, started_at: str) -> Path | None:
     """Write ``pipeline.json`` into the run's record, or into one of its own where no run came to be."""
-    record_dir = execution.record_dir
+    record_dir = execution.report.record_dir if execution.report else None
     with contextlib.suppress(OSError):
         workspace_dir = execution.workspace_dir or expected_workspace(execution.model_run)
         if record_dir is None and workspace_dir is not None and workspace_dir.is_dir():

@@ -11,6 +11,7 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, cast, final, runtime_checkable
 
@@ -32,7 +33,7 @@ from rompy_core._logs import RunLogger
 from rompy_core._plugins import RUN_BACKENDS, load
 from rompy_core._problems import nearest, step_to
 from rompy_core._protocols import CheckingBackend, Configured, RunBackend, RunHandle, SubmittingBackend
-from rompy_core._records import open_record, read_report
+from rompy_core._records import open_record, read_report, utc_now
 from rompy_core._reports import RunReport, RunState
 from rompy_core._structure import structure_config, unstructure_config
 
@@ -248,25 +249,42 @@ def submit_bound(bound: BoundBackend, model_run: Any, workspace_dir: Path) -> Ru
 
 
 def run_bound(
-    bound: BoundBackend, model_run: Any, workspace_dir: Path, take_note: Callable[[RunHandle], None] = lambda _: None
+    bound: BoundBackend, model_run: Any, workspace_dir: Path, take_note: Callable[[RunReport], None] = lambda _: None
 ) -> RunReport:
     """Run to the end in *workspace_dir*; a run that could not be started is a report, too.
 
     An exception in this thread, such as ``KeyboardInterrupt``, cancels the run and goes on after its end; *take_note*
-    is called with the handle, for whoever wants the report then.
+    is called with the report then.
     """
+    handle: RunHandle | None = None
+    begun_at = utc_now()
     try:
         if _is_submitting(bound.plugin):
             with submit_bound(bound, model_run, workspace_dir) as handle:
-                take_note(handle)
                 return handle.wait()
         # In the caller's own thread, where an interrupt reaches the backend's code.
-        call = cast("CallHandle", _remembered(model_run, lambda: _call_handle(bound, model_run, workspace_dir)))
-        take_note(call)
-        return call.run().wait()
+        handle = _remembered(model_run, lambda: _call_handle(bound, model_run, workspace_dir))
+        return cast("CallHandle", handle).run().wait()
     except StartError as exc:
         log_end(RunLogger(logger, exc.report.run_id, exc.report.backend), exc.report)
         return exc.report
+    except BaseException:
+        report = _interrupted(handle, workspace_dir, begun_at)
+        if report is not None:
+            take_note(report)
+            _remember(model_run, report)
+        raise
+
+
+def _interrupted(handle: RunHandle | None, workspace_dir: Path, begun_at: datetime) -> RunReport | None:
+    """Give the report of a run that an interrupt has ended, also where it came before there was a handle."""
+    if handle is not None:
+        return handle.wait() if handle.done() else None
+    with contextlib.suppress(RecordError):
+        report = read_report(workspace_dir)
+        if report.state.is_final and report.started_at >= begun_at:
+            return report
+    return None
 
 
 def _is_submitting(plugin: RunBackend) -> TypeGuard[SubmittingBackend[Any]]:
@@ -367,24 +385,24 @@ def expected_workspace(model_run: Any) -> Path | None:
 
 
 def _remembered(model_run: Any, start: Callable[[], RunHandle]) -> RunHandle:
-    remembers = model_run if isinstance(model_run, _Remembers) else None
     try:
         handle = start()
     except StartError as exc:
-        if remembers:
-            remembers.remember(exc.report)
+        _remember(model_run, exc.report)
         raise
-    if remembers:
-        remembers.remember(handle)
+    _remember(model_run, handle)
     return handle
+
+
+def _remember(model_run: Any, run: RunHandle | RunReport) -> None:
+    if isinstance(model_run, _Remembers):
+        model_run.remember(run)
 
 
 def remember_moved(model_run: Any, record_dir: Path) -> None:
     """Have *model_run* show its newest report with the paths of *record_dir*, where the record is now."""
     with contextlib.suppress(RecordError):  # where no run came to be, there is no report
-        report = read_report(record_dir)
-        if isinstance(model_run, _Remembers):
-            model_run.remember(report)
+        _remember(model_run, read_report(record_dir))
 
 
 def _call_handle(bound: BoundBackend, model_run: Any, workspace_dir: Path) -> CallHandle:

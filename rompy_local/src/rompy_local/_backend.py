@@ -21,6 +21,7 @@ from rompy_core import (
     RunHandle,
     RunLogger,
     RunRecord,
+    RunState,
     check_model_run,
     masked_config,
     open_record,
@@ -132,6 +133,11 @@ def _start(
             sandbox.start(_spec(record, config, argv, tmp_dir, pass_fds))
         except (SandboxError, OSError) as exc:
             raise record.refusal(str(exc)) from exc
+        except BaseException as exc:
+            # An interrupt: nobody will get a handle, so the command ends here, and its record with it.
+            sandbox.close()
+            record.finish(RunState.CANCELLED, f"cancelled while it was being started: {type(exc).__name__}")
+            raise
         held.pop_all()
     return record, sandbox
 
