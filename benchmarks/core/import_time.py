@@ -1,6 +1,6 @@
 """What ``import rompy_core`` costs beside a bare interpreter: medians, side by side in one run.
 
-    uv run --group test python benchmarks/core/import_time.py
+uv run --group test python benchmarks/core/import_time.py
 """
 
 from __future__ import annotations

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -231,6 +233,20 @@ def test_a_run_whose_workspace_vanished_is_a_failure(runs: Runs, workspace: Path
     assert report.state is RunState.FAILED
     assert "vanished" in report.reason
     assert not workspace.exists()
+
+
+@pytest.mark.parametrize("exit_code", [0, 1])
+def test_a_failure_on_a_full_file_system_says_that_it_is_full(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, exit_code: int
+) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=0, f_frsize=4096))
+    live = runs.start()
+
+    runs.fake.end(exit_code=exit_code)
+    report = live.wait(10)
+
+    assert report.ok is (exit_code == 0)
+    assert ("No space left on device" in report.reason) is (exit_code != 0)
 
 
 def test_a_wait_that_runs_out_is_a_timeout_error_and_the_run_goes_on(runs: Runs) -> None:

@@ -288,6 +288,33 @@ def test_nothing_of_a_line_that_was_cut_off_is_left_in_the_new_file(file: Path) 
     assert list(follower.chunks(at_end=True)) == ["new\n"]
 
 
+@given(
+    data=made_of(b"a" * 5, b"b\n", b"c\r\n", b"d\r", b"\n", b"e\n" * 20),
+    before=st.integers(0, 30),
+    keep=st.integers(0, 60),
+    block=st.integers(1, 50),
+)
+def test_lines_that_are_skipped_are_counted_and_the_rest_is_whole(
+    data: bytes, before: int, keep: int, block: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = tmp_path_factory.mktemp("skips") / "run.log"
+    follower = FileFollower(file, "run.log")
+    append(file, data[:before])
+    given_ = lines_of(follower.chunks())
+    append(file, data[before:])
+    lines = as_models_mean(data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_watch, "_SKIPPED_AT_ONCE", block)
+        skipped = follower.skip(keep) + follower.skip(keep)
+        left = follower.backlog
+        rest = lines_of(follower.chunks(at_end=True))
+
+    assert given_ == lines[: len(given_)]
+    assert rest == lines[len(given_) + skipped :]
+    assert left >= min(keep, max(len(data) - before, 0))
+
+
 # Fatal lines.
 
 
@@ -562,12 +589,13 @@ def test_each_line_is_passed_on_as_it_comes(run: Run) -> None:
     bursts=st.lists(st.integers(0, 30), min_size=1, max_size=6),
     backlog=st.integers(0, 120),
     chunk=st.integers(1, 60),
+    rules=st.sampled_from([{}, {"fatal": "never"}]),
 )
 def test_every_line_is_either_passed_on_or_counted(
-    bursts: list[int], backlog: int, chunk: int, tmp_path_factory: pytest.TempPathFactory
+    bursts: list[int], backlog: int, chunk: int, rules: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     run = Run.at(tmp_path_factory.mktemp("bursts"))
-    watcher = run.watch(stream=True)
+    watcher = run.watch(stream=True, **rules)
     total = 0
 
     with pytest.MonkeyPatch.context() as patch:

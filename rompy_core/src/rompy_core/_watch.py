@@ -103,6 +103,7 @@ class FileFollower:
                 if not whole:
                     break
                 skipped += block.count(b"\n", 0, whole)
+                skipped += self._rest.endswith(b"\r") and not block.startswith(b"\n")
                 if b"\r" in block:
                     skipped += block.count(b"\r", 0, whole) - block.count(b"\r\n", 0, whole)
                 self._position = file.seek(self._position + whole)

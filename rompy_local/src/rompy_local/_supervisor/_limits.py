@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # typing costs a start more than all the rest of this
 
 _LOG_OVERSHOOT = 2**25
 """How far the logs may grow past their limit, bytes, before the polite end becomes an immediate one."""
+_FAST_GROWTH = 2**18
+"""Output between two looks, bytes, from which on the looks follow one another as fast as may be."""
 _RECORDS = ".rompy"
 
 
@@ -34,12 +36,15 @@ class Limits:
         self._monitor = monitor
         self._logs = logs
         self._growth = Growth(spec["workspace_dir"], spec["stall_timeout"]) if spec["stall_timeout"] else None
+        self._log_size = self._log_growth = 0
         self.deadline = monitor.started + spec["timeout"] if spec["timeout"] else None
 
     @property
     def tick_s(self) -> float:
         """How often ``by_the_clock`` must be asked: output can come at gigabytes a second."""
-        return 0.02 if self._spec["log_size_limit"] else 0.1
+        if not self._spec["log_size_limit"]:
+            return 0.1
+        return 0.001 if self._log_growth > _FAST_GROWTH else 0.01
 
     def by_the_clock(self, now: float) -> Exceeded | None:
         """Check what is cheap to check: the deadline, the size of the logs, the stall."""
@@ -47,6 +52,7 @@ class Limits:
             return Exceeded("TIMED_OUT", f"exceeded its timeout of {_number(self._spec['timeout'])} s")
         limit = self._spec["log_size_limit"]
         size = self.log_size() if limit or self._growth else 0
+        self._log_growth, self._log_size = size - self._log_size, size
         if limit and size > limit:
             return Exceeded("LIMIT_EXCEEDED", f"its output exceeded log_size_limit: {size} of {limit} bytes")
         if self._growth and self._growth.stalled_for(now, size):
