@@ -161,7 +161,25 @@ def test_delete_existing_is_no_matter_where_nothing_exists(model: ModelRun) -> N
     assert model.generate().is_dir()
 
 
-@pytest.mark.parametrize("what", ["foreign", "link", "file", "live"])
+def test_neither_inputs_nor_outputs_of_a_live_run_are_touched(model: ModelRun) -> None:
+    model.delete_existing = True
+    ModelRun(run_id="case", output_dir=model.output_dir).generate()
+    live = open_record(model.workspace_dir, run_id="case", backend="other")
+    (model.workspace_dir / "waves.nc").write_text("precious")
+
+    with pytest.raises(WorkspaceError, match="live run"):
+        model.generate()
+    with pytest.raises(StartError, match="live run"):
+        model.submit(command="true")
+    assert model.run(command="true") is False
+
+    assert model.report is not None
+    assert str(live.directory) in model.report.reason
+    assert not (model.workspace_dir / "depth.txt").exists()
+    assert (model.workspace_dir / "waves.nc").read_text() == "precious"
+
+
+@pytest.mark.parametrize("what", ["foreign", "link", "file"])
 def test_delete_existing_removes_only_a_workspace_that_a_model_run_made(
     model: ModelRun, tmp_path: Path, what: str
 ) -> None:
@@ -173,11 +191,8 @@ def test_delete_existing_removes_only_a_workspace_that_a_model_run_made(
     elif what == "link":
         ModelRun(run_id="other", output_dir=tmp_path).generate()
         model.workspace_dir.symlink_to(tmp_path / "other")
-    elif what == "file":
-        model.workspace_dir.write_text("precious")
     else:
-        ModelRun(run_id="case", output_dir=model.output_dir).generate()
-        open_record(model.workspace_dir, run_id="case", backend="other")
+        model.workspace_dir.write_text("precious")
     before = everything(tmp_path)
 
     for method in (model.generate, lambda: model.run(command="true"), lambda: model.submit(command="true")):

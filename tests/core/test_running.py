@@ -37,10 +37,9 @@ from rompy_core._running import (
     check_bound,
     generate_workspace,
     message_of,
-    run_bound,
+    run_in,
     submit_bound,
     success_of,
-    workspace_of,
 )
 from rompy_local import LocalConfig, LocalRunBackend
 
@@ -83,7 +82,7 @@ def model_run(tmp_path: Path) -> ModelRun:
 def run(model_run: Any, backend: object, workspace_dir: Path | None = None, **options: Any) -> RunReport:
     bound = bind_backend(backend, options)
     check_bound(bound, model_run)
-    return run_bound(bound, model_run, workspace_of(model_run, workspace_dir))
+    return run_in(bound, model_run, workspace_dir)
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:

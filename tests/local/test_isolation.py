@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def test_the_network_can_be_off(run: Run) -> None:
     interfaces = "import os; print(sorted(os.listdir('/proc/self/net/dev_snmp6')) or open('/proc/net/dev').read())"
     words = [sys.executable, "-c", interfaces]
 
-    report = run(words, isolation="bwrap", network=False)
+    report = run(words, isolation="bwrap", network=False, read_only=[sys.prefix])
 
     assert "lo" in stdout(report)
     assert "eth0" not in stdout(report)
@@ -115,6 +116,18 @@ def test_a_killed_supervisor_leaves_nothing(submit: Submit, living: Living, unti
 def test_a_command_that_does_not_exist_is_a_start_error(submit: Submit) -> None:
     with pytest.raises(StartError, match="No such file"):
         submit(["no-such-program"], isolation="bwrap")
+
+
+@needs_bubblewrap
+def test_a_command_that_the_private_tmp_would_hide_is_a_start_error(submit: Submit) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        program = Path(folder, "program")
+        program.write_text("#!/bin/sh\nexit 0\n")
+        program.chmod(0o755)
+
+        with pytest.raises(StartError, match="name its directory in read_only"):
+            submit([str(program)], isolation="bwrap")
+        assert submit([str(program)], isolation="bwrap", read_only=[folder]).wait(15).ok
 
 
 @needs_bubblewrap

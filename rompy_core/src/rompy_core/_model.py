@@ -18,7 +18,7 @@ from rompy_core._pipeline import bind_postprocessor, check_results
 from rompy_core._plugins import PIPELINE_BACKENDS, load
 from rompy_core._protocols import ModelConfig, PipelineBackend, RunHandle
 from rompy_core._reports import RunReport
-from rompy_core._running import bind_backend, check_bound, check_call, run_bound, submit_bound, to_bool, workspace_of
+from rompy_core._running import bind_backend, check_bound, check_call, run_in, submit_bound, to_bool, workspace_of
 from rompy_core._structure import structure_config
 from rompy_core._workspaces import check_run_id, make_workspace, remove_workspace
 
@@ -162,7 +162,7 @@ class ModelRun:
         """
         bound = bind_backend(backend, options)
         check_bound(bound, self)
-        return to_bool(run_bound(bound, self, workspace_of(self, workspace_dir)))
+        return to_bool(run_in(bound, self, workspace_dir))
 
     def submit(
         self, backend: object = "local", workspace_dir: str | os.PathLike[str] | None = None, **options: Any
@@ -177,7 +177,7 @@ class ModelRun:
         """
         bound = bind_backend(backend, options)
         check_bound(bound, self)
-        return submit_bound(bound, self, workspace_of(self, workspace_dir))
+        return submit_bound(bound, self, workspace_of(bound, self, workspace_dir))
 
     def postprocess(self, processor: object = "noop", **options: Any) -> Any:
         """Process the outputs.

@@ -29,6 +29,7 @@ from rompy_core._running import (
     expected_workspace,
     generate_workspace,
     message_of,
+    refuse_live_workspace,
     remember_moved,
     run_bound,
     success_of,
@@ -106,6 +107,7 @@ class _Execution:
     report: RunReport | None = None
 
     def generate(self) -> None:
+        refuse_live_workspace(self.backend, self.model_run)
         self.workspace_dir = generate_workspace(self.model_run)
         self.results["staging_dir"] = str(self.workspace_dir)
 

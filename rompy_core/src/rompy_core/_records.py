@@ -106,6 +106,31 @@ def open_record(workspace_dir: Path, *, run_id: str, backend: str, **facts: Any)
     Raises:
         StartError: The workspace is missing or cannot be written, or a run is live in it.
     """
+    record = _new_record(workspace_dir, run_id, backend, facts)
+    try:
+        with _locked(record.directory.parent):
+            live = live_run(record.report.workspace_dir)
+            if live is None:
+                record.update()
+                return record
+    except OSError as exc:
+        raise _unwritable(record.report, exc) from exc
+    raise record.refusal(_live_already(live))
+
+
+def refuse_live(workspace_dir: Path, *, run_id: str, backend: str) -> None:
+    """Refuse a further run before its inputs are written over those of one that is live.
+
+    Raises:
+        StartError: A run is live in *workspace_dir*.
+    """
+    live = live_run(workspace_dir)
+    if live is not None:
+        raise _new_record(workspace_dir, run_id, backend, {}).refusal(_live_already(live))
+
+
+def _new_record(workspace_dir: Path, run_id: str, backend: str, facts: dict[str, Any]) -> RunRecord:
+    """Make the folder of a record, and the report that is to be written into it."""
     workspace_dir = Path(os.path.abspath(workspace_dir))  # noqa: PTH100 - resolve() would follow symbolic links
     facts.setdefault("supervisor", identify())
     report = RunReport(
@@ -120,17 +145,18 @@ def open_record(workspace_dir: Path, *, run_id: str, backend: str, **facts: Any)
     )
     try:
         directory = new_record_dir(workspace_dir)
-        record = RunRecord(directory, attrs.evolve(report, record_dir=directory, **_paths_in(directory, report)))
-        with _locked(directory.parent):
-            live = live_run(workspace_dir)
-            if live is None:
-                record.update()
-                return record
+        return RunRecord(directory, attrs.evolve(report, record_dir=directory, **_paths_in(directory, report)))
     except OSError as exc:
-        reason = f"cannot write a record in the workspace {str(workspace_dir)!r}: {exc.strerror or exc}"
-        report = attrs.evolve(report, state=RunState.NOT_STARTED, reason=reason, finished_at=utc_now())
-        raise StartError(reason, report) from exc
-    raise record.refusal(
+        raise _unwritable(report, exc) from exc
+
+
+def _unwritable(report: RunReport, exc: OSError) -> StartError:
+    reason = f"cannot write a record in the workspace {str(report.workspace_dir)!r}: {exc.strerror or exc}"
+    return StartError(reason, attrs.evolve(report, state=RunState.NOT_STARTED, reason=reason, finished_at=utc_now()))
+
+
+def _live_already(live: RunReport) -> str:
+    return (
         f"the workspace has a live run already: record {str(live.record_dir)!r}, host {live.host!r}, "
         f"pid {live.supervisor.pid if live.supervisor else 'unknown'}; wait for it or cancel it"
     )

@@ -33,7 +33,7 @@ from rompy_core._logs import RunLogger
 from rompy_core._plugins import RUN_BACKENDS, load
 from rompy_core._problems import nearest, step_to
 from rompy_core._protocols import CheckingBackend, Configured, RunBackend, RunHandle, SubmittingBackend
-from rompy_core._records import open_record, read_report, utc_now
+from rompy_core._records import open_record, read_report, refuse_live, utc_now
 from rompy_core._reports import RunReport, RunState
 from rompy_core._structure import structure_config, unstructure_config
 
@@ -248,6 +248,20 @@ def submit_bound(bound: BoundBackend, model_run: Any, workspace_dir: Path) -> Ru
     return _remembered(model_run, lambda: _call_handle(bound, model_run, workspace_dir).start())
 
 
+def run_in(bound: BoundBackend, model_run: Any, workspace_dir: str | os.PathLike[str] | None) -> RunReport:
+    """Run to the end in the given workspace, or else in one that is generated; see ``run_bound``."""
+    try:
+        path = workspace_of(bound, model_run, workspace_dir)
+    except StartError as exc:
+        return _not_started(exc)
+    return run_bound(bound, model_run, path)
+
+
+def _not_started(exc: StartError) -> RunReport:
+    log_end(RunLogger(logger, exc.report.run_id, exc.report.backend), exc.report)
+    return exc.report
+
+
 def run_bound(
     bound: BoundBackend, model_run: Any, workspace_dir: Path, take_note: Callable[[RunReport], None] = lambda _: None
 ) -> RunReport:
@@ -266,8 +280,7 @@ def run_bound(
         handle = _remembered(model_run, lambda: _call_handle(bound, model_run, workspace_dir))
         return cast("CallHandle", handle).run().wait()
     except StartError as exc:
-        log_end(RunLogger(logger, exc.report.run_id, exc.report.backend), exc.report)
-        return exc.report
+        return _not_started(exc)
     except BaseException:
         report = _interrupted(handle, workspace_dir, begun_at)
         if report is not None:
@@ -317,21 +330,39 @@ def run_to_end(
     """
     bound = _bound(type(backend).__name__, backend, options if config is None else {"config": config, **options})
     check_bound(bound, model_run)
-    return to_bool(run_bound(bound, model_run, workspace_of(model_run, workspace_dir)))
+    return to_bool(run_in(bound, model_run, workspace_dir))
 
 
-def workspace_of(model_run: Any, workspace_dir: str | os.PathLike[str] | None) -> Path:
-    """Give the given workspace, or else generate it.
+def workspace_of(bound: BoundBackend, model_run: Any, workspace_dir: str | os.PathLike[str] | None) -> Path:
+    """Give the given workspace, or else generate it, unless a run is live in it.
 
     Raises:
         WorkspaceError: The given one is no directory.
+        StartError: A run is live where the inputs would be written.
     """
     if workspace_dir is None:
+        refuse_live_workspace(bound, model_run)
         return generate_workspace(model_run)
     path = Path(workspace_dir)
     if not path.is_dir():
         raise WorkspaceError(path, "workspace_dir is no directory; leave it out to have the inputs generated")
     return path
+
+
+def refuse_live_workspace(bound: BoundBackend, model_run: Any) -> None:
+    """Refuse to generate where a run is live, as far as it can be told before where that is.
+
+    Raises:
+        StartError: A run is live there.
+    """
+    expected = expected_workspace(model_run)
+    if expected is None:
+        return
+    try:
+        refuse_live(expected, run_id=model_run.run_id, backend=bound.name)
+    except StartError as exc:
+        _remember(model_run, exc.report)
+        raise
 
 
 def generate_workspace(model_run: Any) -> Path:

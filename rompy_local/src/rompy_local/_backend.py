@@ -130,7 +130,7 @@ def _start(
         try:
             has_tmp_dir = config.isolation is not None or "TMPDIR" in config.env_vars
             tmp_dir = None if has_tmp_dir else Path(tempfile.mkdtemp(prefix="rompy-"))
-            sandbox.start(_spec(record, config, argv, tmp_dir, pass_fds))
+            sandbox.start(_spec(record, config, argv, tmp_dir, call))
         except (SandboxError, OSError) as exc:
             raise record.refusal(str(exc)) from exc
         except BaseException as exc:
@@ -155,12 +155,14 @@ def _spec(
     config: LocalConfig,
     argv: Sequence[str],
     tmp_dir: Path | None,
-    pass_fds: Sequence[int],
+    call: ConfigCall | None,
 ) -> SandboxSpec:
     workspace_dir = record.report.workspace_dir
     env = _environment(config, tmp_dir)
+    if config.isolation is not None:
+        argv = wrapped(argv, config, workspace_dir, env, call.needs if call else ())
     return SandboxSpec(
-        argv=argv if config.isolation is None else wrapped(argv, config, workspace_dir, env),
+        argv=argv,
         cwd=config.start_dir(workspace_dir),
         env=env,
         workspace_dir=workspace_dir,
@@ -183,7 +185,7 @@ def _spec(
         nice=config.nice,
         sample_interval_s=config.sample_interval_s,
         with_pss=config.measure_pss,
-        pass_fds=pass_fds,
+        pass_fds=call.pass_fds if call else (),
         asks_command=config.isolation is None,
     )
 

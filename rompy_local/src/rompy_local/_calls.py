@@ -33,6 +33,7 @@ class ConfigCall:
     Attributes:
         pass_fds: The file descriptors that the process needs.
         argv: The words to execute.
+        needs: Paths that the process must be able to read.
     """
 
     def __init__(self, model_run: Any) -> None:
@@ -51,6 +52,7 @@ class ConfigCall:
         self._result = _nameless()
         self.pass_fds: Sequence[int] = (self._payload, self._result)
         self.argv: Sequence[str] = (sys.executable, "-c", _BOOTSTRAP, _HOME, str(self._payload), str(self._result))
+        self.needs: Sequence[Path] = [Path(name) for name in dict.fromkeys((sys.prefix, _HOME, *sys.path)) if name]
         with os.fdopen(os.dup(self._payload), "wb") as file:
             file.write(payload)
 

@@ -17,11 +17,20 @@ from typing import Final
 from rompy_local._config import LocalConfig
 
 PROGRAM: Final = "bwrap"
+_TMP: Final = Path("/tmp")  # noqa: S108 - the command gets one of its own
 _NAMESPACES: Final = ("--dev", "/dev", "--proc", "/proc", "--unshare-pid", "--die-with-parent")
 
 
-def wrapped(argv: Sequence[str], config: LocalConfig, workspace_dir: Path, env: Mapping[str, str]) -> Sequence[str]:
+def wrapped(
+    argv: Sequence[str],
+    config: LocalConfig,
+    workspace_dir: Path,
+    env: Mapping[str, str],
+    needs: Sequence[Path] = (),
+) -> Sequence[str]:
     """Give the words that run *argv* in isolation, in the config's working directory.
+
+    *needs* are further paths that the command must be able to read.
 
     Raises:
         FileNotFoundError: There is no such program, which bubblewrap itself would report as an ordinary failure.
@@ -30,11 +39,16 @@ def wrapped(argv: Sequence[str], config: LocalConfig, workspace_dir: Path, env: 
     program = argv[0] if "/" in argv[0] else shutil.which(argv[0], path=env.get("PATH", os.defpath))
     if program is None or not (start_dir / program).exists():
         raise FileNotFoundError(f"the command {argv[0]!r} cannot be executed: No such file or directory")
-    words = [PROGRAM, "--ro-bind", "/", "/", *_NAMESPACES, "--tmpfs", "/tmp", "--bind", *_twice(workspace_dir)]  # noqa: S108 - a new one, inside
-    for path in config.writable:
-        words += ["--bind", *_twice(workspace_dir / path)]
-    for path in config.read_only:
-        words += ["--ro-bind", *_twice(workspace_dir / path)]
+    writable = [workspace_dir, *(workspace_dir / path for path in config.writable)]
+    read_only = [*(workspace_dir / path for path in config.read_only), *filter(_is_hidden, needs)]
+    if _is_hidden(start_dir / program) and not _is_below(start_dir / program, [*writable, *read_only]):
+        hint = f"it is below {_TMP}, which is private in isolation; name its directory in read_only"
+        raise FileNotFoundError(f"the command {argv[0]!r} cannot be executed: {hint}")
+    words = [PROGRAM, "--ro-bind", "/", "/", *_NAMESPACES, "--tmpfs", str(_TMP)]
+    for path in writable:
+        words += ["--bind", str(path), str(path)]
+    for path in read_only:
+        words += ["--ro-bind", str(path), str(path)]
     if not config.network:
         words.append("--unshare-net")
     return [*words, "--chdir", str(start_dir), "--", *argv]
@@ -50,5 +64,10 @@ def problem() -> str:
     return "" if done.returncode == 0 else f"bubblewrap does not work here: {done.stderr.strip()}"
 
 
-def _twice(path: Path) -> tuple[str, str]:
-    return str(path), str(path)
+def _is_hidden(path: Path) -> bool:
+    """Whether *path* is there, but not in isolation unless it is named."""
+    return path.exists() and path.is_relative_to(_TMP)
+
+
+def _is_below(path: Path, directories: Sequence[Path]) -> bool:
+    return any(path.is_relative_to(directory) for directory in directories)
