@@ -23,7 +23,7 @@ from rompy_core import (
     load_config,
     unstructure_config,
 )
-from rompy_core._running import as_config, bind_backend, check_call
+from rompy_core._binding import as_config, bind_backend, check_call
 
 Install = Callable[..., Path]
 

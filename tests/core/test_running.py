@@ -31,16 +31,9 @@ from rompy_core import (
     read_report,
     run_to_end,
 )
-from rompy_core._running import (
-    GeneratedRun,
-    bind_backend,
-    check_bound,
-    generate_workspace,
-    message_of,
-    run_in,
-    submit_bound,
-    success_of,
-)
+from rompy_core._binding import bind_backend, check_bound
+from rompy_core._foreign import GeneratedRun, generate_workspace, message_of, success_of
+from rompy_core._running import run_in, submit_bound
 from rompy_local import LocalConfig, LocalRunBackend
 
 

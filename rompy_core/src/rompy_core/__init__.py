@@ -5,6 +5,7 @@ A name is imported when it is first used (PEP 562), so ``import rompy_core`` cos
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rompy_core._binding import load_config
     from rompy_core._configs import BackendConfig, PipelineConfig, PostprocessorConfig
     from rompy_core._errors import (
         ConfigError,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         TemplateError,
         WorkspaceError,
     )
+    from rompy_core._foreign import check_model_run
     from rompy_core._live import LiveRun
     from rompy_core._logs import RunLogger
     from rompy_core._model import ModelRun, Period
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from rompy_core._records import RunRecord, cancel, find_runs, open_record, read_report
     from rompy_core._reports import Outcome, ProcessIdentity, Progress, RunReport, RunState, Usage
     from rompy_core._rules import OutputPattern, OutputRules, ProgressPattern
-    from rompy_core._running import check_model_run, load_config, run_to_end
+    from rompy_core._running import run_to_end
     from rompy_core._structure import masked_config, structure_config, unstructure_config
 
 __all__ = [
@@ -108,11 +110,13 @@ __all__ = [
 ]
 
 _MODULES = {
+    "_binding": "load_config",
     "_configs": "BackendConfig PipelineConfig PostprocessorConfig",
     "_errors": (
         "ConfigError ModelRunError PluginConflictError PluginContractError PluginError PluginLoadError "
         "PluginNotFoundError RecordError RompyError StartError TemplateError WorkspaceError"
     ),
+    "_foreign": "check_model_run",
     "_live": "LiveRun",
     "_logs": "RunLogger",
     "_model": "ModelRun Period",
@@ -128,7 +132,7 @@ _MODULES = {
     "_records": "RunRecord cancel find_runs open_record read_report",
     "_reports": "Outcome ProcessIdentity Progress RunReport RunState Usage",
     "_rules": "OutputPattern OutputRules ProgressPattern",
-    "_running": "check_model_run load_config run_to_end",
+    "_running": "run_to_end",
     "_structure": "masked_config structure_config unstructure_config",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, cast, final
 
 from rompy_core._errors import RompyError
+from rompy_core._foreign import expected_workspace, is_path
 from rompy_core._records import FAILED, RECORDS, live_run
-from rompy_core._running import expected_workspace, is_path
 from rompy_core._workspaces import check_run_id, remove_new, snapshot
 
 

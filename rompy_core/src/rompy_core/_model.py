@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 import attrs
 
 from rompy_core import fields
+from rompy_core._binding import bind_backend, check_bound, check_call
 from rompy_core._errors import ConfigError, PluginContractError, WorkspaceError
 from rompy_core._files import load_mapping
 from rompy_core._model_configs import config_from_mapping
@@ -18,7 +19,7 @@ from rompy_core._pipeline import bind_postprocessor, check_results
 from rompy_core._plugins import PIPELINE_BACKENDS, load
 from rompy_core._protocols import ModelConfig, PipelineBackend, RunHandle
 from rompy_core._reports import RunReport
-from rompy_core._running import bind_backend, check_bound, check_call, run_in, submit_bound, to_bool, workspace_of
+from rompy_core._running import run_in, submit_bound, to_bool, workspace_of
 from rompy_core._structure import structure_config
 from rompy_core._workspaces import check_run_id, make_workspace, remove_workspace
 

@@ -10,30 +10,23 @@ from typing import Any, cast, final
 
 import attrs
 
+from rompy_core._binding import BoundBackend, as_config, bind_backend, check_bound, check_call, config_type_of
 from rompy_core._cleanup import Cleanup
 from rompy_core._errors import PluginContractError, RompyError
+from rompy_core._foreign import (
+    GeneratedRun,
+    check_model_run,
+    expected_workspace,
+    generate_workspace,
+    message_of,
+    success_of,
+)
 from rompy_core._logs import RunLogger
 from rompy_core._plain import plain
 from rompy_core._plugins import POSTPROCESSORS, load
 from rompy_core._records import PIPELINE, new_record_dir, utc_now, write_json
 from rompy_core._reports import RunReport, RunState
-from rompy_core._running import (
-    BoundBackend,
-    GeneratedRun,
-    as_config,
-    bind_backend,
-    check_bound,
-    check_call,
-    check_model_run,
-    config_type_of,
-    expected_workspace,
-    generate_workspace,
-    message_of,
-    refuse_live_workspace,
-    remember_moved,
-    run_bound,
-    success_of,
-)
+from rompy_core._running import refuse_live_workspace, remember_moved, run_bound
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
-from rompy_core._running import is_truth_value
+from rompy_core._foreign import is_truth_value
 from rompy_core._structure import unstructure_config
 
 _DEEPEST: Final = 20

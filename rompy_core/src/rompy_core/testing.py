@@ -49,11 +49,11 @@ import attrs
 import pytest
 
 from rompy_core._errors import ConfigError, StartError
+from rompy_core._foreign import message_of, success_of
 from rompy_core._model import ModelRun
 from rompy_core._protocols import PipelineBackend, Postprocessor, RunHandle, SubmittingBackend
 from rompy_core._records import cancel, find_runs, read_report
 from rompy_core._reports import RunReport, RunState
-from rompy_core._running import message_of, success_of
 from rompy_core._structure import structure_config
 from rompy_core._testkit import (
     DAEMON,
