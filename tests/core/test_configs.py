@@ -272,6 +272,13 @@ def test_a_single_item_stands_for_a_list_of_it() -> None:
             "progress.total: must be a finite number > 0, found 0.0",
         ),
         ({"progress": {"regex": "(?P<date>.)", "date_format": ""}}, "progress.date_format: must be text, found ''"),
+        (
+            {"progress": {"regex": "(?P<date>.)", "date_format": "%d.%m. %%Y"}},
+            (
+                "progress.date_format: must tell the year (%Y), or no date can be placed between two others; "
+                "found '%d.%m. %%Y'"
+            ),
+        ),
         ({"on_fatal": "explode"}, "on_fatal: must be one of 'stop', 'fail', found 'explode'"),
         ({"ignore_exit_code": "no"}, "ignore_exit_code: must be true or false, found 'no'"),
         ({"fatal": "a{99999999999}"}, None),

@@ -544,7 +544,7 @@ def test_the_documents_backend_class(tmp_path: Path) -> None:
 
 # Of the shape that the document gives them: no base class, no config, nothing but the one method and **kwargs; each
 # catches what goes wrong inside it, and the backend and the pipeline generate the inputs themselves.
-DOCUMENT = '''
+DOCUMENT = """
 import logging
 from pathlib import Path
 
@@ -584,7 +584,7 @@ class CloudPipelineBackend:
         except Exception as exc:
             told["error"] = str(exc)
         return told
-'''
+"""
 
 
 @pytest.fixture

@@ -48,6 +48,12 @@ class OutputPattern(fields.Checked):
     file: str | None = attrs.field(default=None, validator=attrs.validators.optional(fields.glob))
 
 
+def _date_format(self: Any, field: attrs.Attribute[Any], value: object) -> None:
+    fields.text(self, field, value)
+    if not any(directive in cast("str", value).replace("%%", "") for directive in ("%Y", "%y", "%G", "%c", "%x")):
+        raise ValueError(f"must tell the year (%Y), or no date can be placed between two others; found {value!r}")
+
+
 @attrs.frozen(kw_only=True)
 class ProgressPattern(fields.Checked):
     """A regular expression that tells how far the run is.
@@ -60,7 +66,7 @@ class ProgressPattern(fields.Checked):
         regex: With a group ``percent``, ``current`` (and maybe ``total``), or ``date``.
         file: A glob of files in the workspace, or ``None`` for standard output and standard error.
         total: What ``current`` counts up to, in the same unit.
-        date_format: How ``date`` is written, as ``datetime.strptime`` reads it; ``None`` for ISO 8601.
+        date_format: How ``date`` is written, as ``datetime.strptime`` reads it, with the year; ``None`` for ISO 8601.
         start: The date at fraction 0; ``None`` for the start of the model run's period.
         end: The date at fraction 1; ``None`` for the end of the model run's period.
     """
@@ -70,7 +76,7 @@ class ProgressPattern(fields.Checked):
     total: float | None = attrs.field(
         default=None, converter=fields.to_float, validator=attrs.validators.optional(fields.positive)
     )
-    date_format: str | None = attrs.field(default=None, validator=attrs.validators.optional(fields.text))
+    date_format: str | None = attrs.field(default=None, validator=attrs.validators.optional(_date_format))
     start: datetime | None = attrs.field(
         default=None, converter=fields.to_datetime, validator=attrs.validators.optional(fields.date_time)
     )
