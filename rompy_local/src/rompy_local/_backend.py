@@ -28,7 +28,7 @@ from rompy_core import (
     run_to_end,
 )
 from rompy_local._calls import ConfigCall
-from rompy_local._capabilities import refuse_missing
+from rompy_local._capabilities import refuse_cgroup, refuse_missing
 from rompy_local._config import LocalConfig, to_argv
 from rompy_local._isolation import wrapped
 from rompy_local._sandbox import Sandbox, SandboxError, SandboxSpec
@@ -78,7 +78,7 @@ class LocalRunBackend:
         Raises:
             ConfigError: There is nothing to run, or this machine lacks a guarantee that *config* requires.
         """
-        refuse_missing(_required(config))
+        _refuse_early(config)
         call, _ = _what_to_run(model_run, config)
         if call is not None:
             call.close()
@@ -92,7 +92,7 @@ class LocalRunBackend:
             StartError: It could not be started at all; the error carries the report.
         """
         check_model_run(model_run)
-        refuse_missing(_required(config))
+        _refuse_early(config)
         call, argv = _what_to_run(model_run, config)
         log = RunLogger(logger, model_run.run_id, _NAME)
         period = getattr(model_run, "period", None)
@@ -186,8 +186,15 @@ def _spec(
         sample_interval_s=config.sample_interval_s,
         with_pss=config.measure_pss,
         pass_fds=call.pass_fds if call else (),
+        cgroup=config.cgroup,
         asks_command=config.isolation is None,
     )
+
+
+def _refuse_early(config: LocalConfig) -> None:
+    refuse_missing(_required(config))
+    if config.cgroup is not None:
+        refuse_cgroup(config.cgroup, with_memory=config.memory is not None)
 
 
 def _required(config: LocalConfig) -> Sequence[str]:

@@ -67,6 +67,26 @@ def refuse_missing(required: Iterable[str]) -> None:
         raise ConfigError("LocalConfig", problems)
 
 
+def refuse_cgroup(path: Path, *, with_memory: bool) -> None:
+    """Refuse a cgroup below which no run can have one of its own.
+
+    Raises:
+        ConfigError: It is none, it is not delegated, or it cannot limit memory although that is asked for.
+    """
+    problem = ""
+    try:
+        enabled = (path / "cgroup.subtree_control").read_text("ascii").split()
+    except OSError as exc:
+        problem = f"is no cgroup v2 ({exc.strerror})"
+    else:
+        if not os.access(path, os.W_OK):
+            problem = "is not delegated to this user, who cannot write it"
+        elif with_memory and "memory" not in enabled:
+            problem = f"cannot limit memory: its cgroup.subtree_control has {enabled or 'no controllers'}"
+    if problem:
+        raise ConfigError("LocalConfig", [f"cgroup: {str(path)!r} {problem}"])
+
+
 def _pidfd() -> Capability:
     try:
         os.close(os.pidfd_open(os.getpid()))

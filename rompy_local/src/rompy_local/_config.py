@@ -73,6 +73,8 @@ class LocalConfig(BackendConfig):
         writable: With isolation: further paths that it may write; relative to the workspace.
         read_only: With isolation: paths that it may not write although they are below a writable one.
         network: With isolation: whether it has the network.
+        cgroup: A cgroup v2 that was delegated to you and has no processes of its own: the run gets one of its own below
+            it, where the kernel keeps ``memory`` and counts exactly. Without it, ``memory`` is kept by watching.
         measure_pss: Also sample the proportional set size, which counts shared pages once; slow for large processes.
         sample_interval_s: The longest time between two samples; they begin at 0.05 s.
     """
@@ -102,6 +104,9 @@ class LocalConfig(BackendConfig):
     writable: tuple[Path, ...] = attrs.field(default=(), converter=_to_paths, validator=_paths)
     read_only: tuple[Path, ...] = attrs.field(default=(), converter=_to_paths, validator=_paths)
     network: bool = attrs.field(default=True, validator=fields.flag)
+    cgroup: Path | None = attrs.field(
+        default=None, converter=fields.to_path, validator=attrs.validators.optional(fields.path)
+    )
     measure_pss: bool = attrs.field(default=False, validator=fields.flag)
     sample_interval_s: float = attrs.field(default=1.0, converter=fields.to_float, validator=fields.positive)
 

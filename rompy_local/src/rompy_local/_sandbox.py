@@ -61,6 +61,7 @@ class SandboxSpec:
         sample_interval_s: The longest time between two samples.
         with_pss: Whether samples measure the proportional set size, too.
         pass_fds: File descriptors that the command inherits.
+        cgroup: A delegated cgroup v2 below which the command gets one of its own, or ``None``.
         asks_command: Whether the command itself gets the signal that asks; a wrapper would end its content by it.
     """
 
@@ -88,6 +89,7 @@ class SandboxSpec:
     sample_interval_s: float = 1.0
     with_pss: bool = False
     pass_fds: Sequence[int] = ()
+    cgroup: Path | None = None
     asks_command: bool = True
 
 
@@ -230,6 +232,7 @@ def _plain(spec: SandboxSpec) -> dict[str, Any]:
         "report_path": str(spec.record_dir / "report.json"),
         "cancel_path": str(spec.record_dir / "cancel"),
         "tmp_dir": str(spec.tmp_dir) if spec.tmp_dir else None,
+        "cgroup": str(spec.cgroup) if spec.cgroup else None,
         **{
             name: str(getattr(spec, name))
             for name in ("cwd", "workspace_dir", "record_dir", "stdout_path", "stderr_path", "usage_path")
@@ -248,7 +251,7 @@ def _refusal(message: Message, spec: SandboxSpec) -> str:
     what = {
         "command": f"the command {spec.argv[0]!r} cannot be executed",
         "working_dir": f"the working_dir {str(spec.cwd)!r} cannot be entered",
-        "logs": f"the logs cannot be written in {str(spec.record_dir)!r}",
+        "preparation": "what the run needs cannot be made",
     }.get(message["step"], f"the {message['step']} of the command failed")
     return f"{what}: {message['text']}"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 
 from rompy_local._supervisor import _linux
+from rompy_local._supervisor._signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs a start more than all the rest of this
@@ -56,6 +56,9 @@ def _become(spec: dict[str, Any], stdout: int, stderr: int, failed: int) -> None
         os.dup2(stderr, 2)
         for fd in spec["pass_fds"]:
             os.set_inheritable(fd, True)  # noqa: FBT003 - its own name says what is true
+        if spec["cgroup_procs"]:
+            step = "cgroup"
+            _join(spec["cgroup_procs"])
         step = "limits"
         _limit(spec)
         step = "working_dir"
@@ -76,6 +79,13 @@ def _default_signals() -> None:  # pragma: no cover - runs in the new process
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _join(procs: str) -> None:  # pragma: no cover - runs in the new process
+    """Join a cgroup: all that this process will ever start is in it, too."""
+    fd = os.open(procs, os.O_WRONLY)
+    os.write(fd, b"0")
+    os.close(fd)
 
 
 def _limit(spec: dict[str, Any]) -> None:  # pragma: no cover - runs in the new process

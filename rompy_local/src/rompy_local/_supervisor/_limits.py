@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 
 from rompy_local._supervisor._monitor import Monitor, Sample
+from rompy_local._supervisor._signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs a start more than all the rest of this
@@ -76,8 +76,11 @@ class Limits:
             return Exceeded("LIMIT_EXCEEDED", f"exceeded max_processes: {sample['processes']} of {most}", at_once=True)
         return None
 
-    def by_exit(self, code: int | None) -> Exceeded | None:
+    def by_exit(self, code: int | None, oom_kills: int) -> Exceeded | None:
         """Check what the kernel limits by a signal of its own; a shell reports that of its command as 128 + number."""
+        if oom_kills and code != 0:
+            killed = f"the kernel killed {oom_kills} of its processes"
+            return Exceeded("OUT_OF_MEMORY", f"exceeded its memory limit of {self._spec['memory']} bytes: {killed}")
         limit = self._spec["rlimits"].get("RLIMIT_FSIZE")
         if limit and code in (-signal.SIGXFSZ, 128 + signal.SIGXFSZ):
             return Exceeded("LIMIT_EXCEEDED", f"a file exceeded file_size_limit ({limit} bytes)")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 
 from rompy_local._supervisor import _linux, _record
+from rompy_local._supervisor._cgroup import Group
 from rompy_local._supervisor._child import StartFailedError, start
 from rompy_local._supervisor._frames import Message, Reader, send
 from rompy_local._supervisor._limits import Exceeded, Limits
 from rompy_local._supervisor._monitor import Monitor
+from rompy_local._supervisor._signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs a start more than all the rest of this
@@ -42,7 +43,8 @@ def serve(commands: int, events: int) -> None:
     try:
         supervisor = Supervisor(spec, commands, events, reader)
     except OSError as exc:
-        send(events, {"event": "refused", "step": "logs", "errno": exc.errno or 0, "text": exc.strerror or str(exc)})
+        text = f"{exc.strerror}: {exc.filename!r}" if exc.filename else exc.strerror or str(exc)
+        send(events, {"event": "refused", "step": "preparation", "errno": exc.errno or 0, "text": text})
         return
     supervisor.run()
 
@@ -58,8 +60,13 @@ class Supervisor:
         self._wakeup = _signals_as_input()
         self._caller = _Caller(spec["caller_pid"])
         self._logs = (_open_log(spec["stdout_path"]), _open_log(spec["stderr_path"]))
+        self._group = Group(spec["cgroup"], spec["memory"]) if spec["cgroup"] else None
+        spec["cgroup_procs"] = self._group.procs if self._group else None
         self._monitor = Monitor(
-            spec["usage_path"], longest_interval_s=spec["sample_interval_s"], with_pss=spec["with_pss"]
+            spec["usage_path"],
+            longest_interval_s=spec["sample_interval_s"],
+            with_pss=spec["with_pss"],
+            group=self._group,
         )
         self._limits = Limits(spec, self._monitor, self._logs)
         self._command_pid = 0
@@ -81,7 +88,7 @@ class Supervisor:
         except StartFailedError as exc:
             step, number, text = exc.args
             self._tell({"event": "refused", "step": step, "errno": number, "text": text})
-            self._remove_tmp_dir()
+            self._clear_up()
             return
         self._tell({"event": "started", "pid": self._command_pid})
         for fd in self._spec["pass_fds"]:
@@ -89,7 +96,7 @@ class Supervisor:
         while not self._has_ended():
             self._step()
         outcome = self._outcome()
-        self._remove_tmp_dir()
+        outcome["warnings"] += self._clear_up()
         self._tell({"event": "ended", **outcome})
         self._until_released(outcome)
 
@@ -233,7 +240,7 @@ class Supervisor:
         peak, method = monitor.peak_memory()
         read, write = monitor.storage_bytes([])
         code = None if self._wait_status is None else os.waitstatus_to_exitcode(self._wait_status)
-        self._end = self._end or self._limits.by_exit(code)
+        self._end = self._end or self._limits.by_exit(code, self._group.oom_kills() if self._group else 0)
         warnings = [monitor.problem] if monitor.problem else []
         if self._insisted:
             warnings.append(f"processes did not end within grace_s ({self._grace_s:g} s) and were killed")
@@ -280,9 +287,13 @@ class Supervisor:
         except OSError:
             pass  # the pipe is full, or the caller is gone, which the poll will say
 
-    def _remove_tmp_dir(self) -> None:
+    def _clear_up(self) -> list[str]:
+        """Remove what was made for the run beside its workspace, and say what could not be removed."""
         if self._spec["tmp_dir"]:
             _remove_tree(self._spec["tmp_dir"])
+        if self._group is None or self._group.remove():
+            return []
+        return [f"the cgroup {self._group.path!r} could not be removed"]
 
 
 class _Caller:

@@ -10,7 +10,7 @@ import os
 import resource
 import time
 
-from rompy_local._supervisor import _linux
+from rompy_local._supervisor import _cgroup, _linux
 
 COLUMNS = (
     "elapsed_s",
@@ -36,7 +36,9 @@ Sample = dict[str, float | int | None]
 class Monitor:
     """Knows what the tree below this process has used so far."""
 
-    def __init__(self, usage_path: str, *, longest_interval_s: float, with_pss: bool) -> None:
+    def __init__(
+        self, usage_path: str, *, longest_interval_s: float, with_pss: bool, group: _cgroup.Group | None = None
+    ) -> None:
         self.started = time.monotonic()
         self.newest: Sample = {}
         self.peak_rss = 0
@@ -45,6 +47,7 @@ class Monitor:
         self.max_processes = 1
         self.problem = ""
         self._with_pss = with_pss
+        self._group = group
         self._longest_interval_s = longest_interval_s
         self._interval_s = min(_FIRST_INTERVAL_S, longest_interval_s)
         self._known: set[tuple[int, int]] = set()
@@ -103,10 +106,14 @@ class Monitor:
 
         Children of a parent that ignores SIGCHLD reach nobody's account; then what was sampled is more.
         """
-        return max(_reaped_cpu_time(), sum(self._cpu_seen.values()))
+        accounted = (self._group.cpu_s() if self._group else None) or 0.0
+        return max(accounted, _reaped_cpu_time(), sum(self._cpu_seen.values()))
 
     def peak_memory(self) -> tuple[int, str]:
         """Give the best estimate of the peak, bytes, and how it was made."""
+        charged = self._group.peak_bytes() if self._group else None
+        if charged is not None:
+            return charged, "cgroup"
         if self._with_pss and self.peak_pss:
             return self.peak_pss, "PSS"
         largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
