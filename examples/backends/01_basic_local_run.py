@@ -85,18 +85,15 @@ def size(value: int) -> str:
 
 
 class Lines(logging.Formatter):
-    """Shows the library's log a line each, which reads well in a terminal and in a file.
+    """Shows the library's log a line each; of the progress, what the model itself said.
 
-    The library logs fixed messages and puts the facts beside them, as fields of the record.
+    The facts stand beside each message, as fields of the record.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         """Give one line."""
         facts = vars(record)
-        if "fraction" in facts:
-            return f"{facts['fraction']:6.0%}  {facts['text']}"
-        stage = f": {facts['stage']}" if record.levelno < logging.ERROR and "stage" in facts else ""
-        return f"{record.getMessage()}{stage}"
+        return f"{facts['fraction']:6.0%}  {facts['text']}" if "fraction" in facts else record.getMessage()
 
 
 def show_log() -> None:
