@@ -84,8 +84,9 @@ def test_a_shell_that_finds_no_command_says_so(run: Run) -> None:
 def test_what_cannot_be_executed_is_a_start_error_with_a_report(
     submit: Submit, model_run: ModelRun, command: list[str], problem: str
 ) -> None:
+    # A PATH of its own: one with a directory that may not be read has "Permission denied" for what is nowhere.
     with pytest.raises(StartError, match=problem) as caught:
-        submit(command)
+        submit(command, env_vars={"PATH": "/usr/bin:/bin"})
 
     assert caught.value.report.state is RunState.NOT_STARTED
     assert model_run.report == caught.value.report
