@@ -26,7 +26,7 @@ _LONGEST_LINE: Final = 2**16
 _SKIPPED_AT_ONCE: Final = 2**20
 _TAIL: Final = 2**12
 """How many bytes at the end of what was read stand for all of it."""
-_BACKLOG: Final = 2**18
+_BACKLOG: Final = 2**16
 """The logger gets lines only while it is at most this far behind; what it misses is counted."""
 _LOOKS_BEYOND: Final = re.compile(r"\\[AZ]|\(\?<?!")
 """What may make an expression match a line, and not the text that the line is in."""

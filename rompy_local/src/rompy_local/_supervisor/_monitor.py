@@ -27,7 +27,7 @@ _FIRST_INTERVAL_S = 0.05
 _GROWTH = 1.05
 """From one interval to the next: the interval stays at about a twentieth of the time since the newest process began,
 and so does what is not seen of a process whose CPU time nobody is told of in the end."""
-_SHARE = 1 / 160
+_SHARE = 1 / 250
 """The share of one core that sampling may take: the interval grows until it does not take more."""
 
 Sample = dict[str, float | int | None]
