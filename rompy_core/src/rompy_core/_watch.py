@@ -23,6 +23,8 @@ from rompy_core._rules import OutputPattern, OutputRules, ProgressPattern
 _CHUNK: Final = 2**18
 _LONGEST_LINE: Final = 2**16
 """A line that goes on after this many bytes is judged in pieces, so that it cannot fill the memory."""
+_COUNTED: Final = 2**24
+"""Counting the lines of more than so many bytes would take as long as writing them does."""
 _SKIPPED_AT_ONCE: Final = 2**20
 _TAIL: Final = 2**12
 """How many bytes at the end of what was read stand for all of it."""
@@ -91,7 +93,8 @@ class FileFollower:
     def skip(self, keep: int) -> int:
         """Pass over all but about the last *keep* bytes that have not been read, and count the lines passed over.
 
-        Several times as fast as ``chunks``: nothing is decoded or copied.
+        Several times as fast as ``chunks``: nothing is decoded or copied. Of more than 16 MB, most is not even read;
+        how many lines that was is told by the lines before it.
         """
         skipped = 0
         with contextlib.suppress(OSError), self.path.open("rb", buffering=0) as file:
@@ -108,6 +111,10 @@ class FileFollower:
                     skipped += block.count(b"\r", 0, whole) - block.count(b"\r\n", 0, whole)
                 self._position = file.seek(self._position + whole)
                 self._seen, self._rest = bytes(block[max(whole - _TAIL, 0) : whole]), b""
+                if left - whole > _COUNTED:
+                    unread = left - whole - _SKIPPED_AT_ONCE
+                    skipped += round(unread * block.count(b"\n", 0, whole) / whole)
+                    self._position, self._seen = file.seek(self._position + unread), b""
         self._given += skipped
         return skipped
 
@@ -193,7 +200,8 @@ class OutputWatcher:
                 system) are none of this run's.
             period: The model run's period, with ``start`` and ``end``, where it has one.
             on_line: Called with the stream's name and each line.
-            on_skipped: Called with the stream's name and how many lines were not given to *on_line*.
+            on_skipped: Called with the stream's name and how many lines were not given to *on_line*; an estimate where
+                they were more than 16 MB at once.
         """
         self.rules = rules
         self.fatal: Hit | None = None
