@@ -573,6 +573,15 @@ def disk() -> None:
             f"{report.state}: {report.reason}",
             held=_blames(report, "record"),
         )
+    with workspace() as (model, token):
+        handle = submit(model, token, "sleep 1; exit 0")
+        path = str(model.workspace_dir)
+        for words in (["--bind", path, path], ["-o", "remount,bind,ro", path]):
+            subprocess.run(["mount", *words], check=True)
+        report = handle.wait()
+        subprocess.run(["umount", path], check=True)
+        found = f"{report.state}: {report.reason}"
+        say("unwritable workspace", "a failed run with that reason", found, held=_blames(report, "Read-only"))
 
 
 def _blames(report: RunReport, word: str) -> bool:

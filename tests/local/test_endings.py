@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent import futures
 from pathlib import Path
 
 import psutil
@@ -268,6 +269,18 @@ def test_a_handle_can_be_awaited(submit: Submit) -> None:
     reports = asyncio.run(both())
 
     assert [report.ok for report in reports] == [True, True]
+
+
+def test_handles_can_be_waited_for_together(tmp_path: Path) -> None:
+    runs = [ModelRun(run_id=f"run{number}", output_dir=tmp_path) for number in range(2)]
+    slow, fast = (run.submit(command=words) for run, words in zip(runs, ("sleep 60", "true"), strict=True))
+
+    done, pending = futures.wait([slow.future, fast.future], timeout=15, return_when=futures.FIRST_COMPLETED)
+
+    assert (done, pending) == ({fast.future}, {slow.future})
+    assert slow.future.cancel() is False
+    slow.cancel()
+    assert slow.future.result(15).state is RunState.CANCELLED
 
 
 def test_a_wait_that_runs_out_leaves_the_run_alone(submit: Submit) -> None:

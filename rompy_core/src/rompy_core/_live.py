@@ -60,6 +60,11 @@ class _Handle(abc.ABC):
         """Where the run stands."""
         return self._future.result().state if self._future.done() else RunState.RUNNING
 
+    @property
+    def future(self) -> Future[RunReport]:
+        """The report to come, for ``concurrent.futures.wait`` and ``as_completed``; cancel the run, not this."""
+        return self._future
+
     def done(self) -> bool:
         """Whether the run has ended and its report is complete."""
         return self._future.done()
