@@ -158,10 +158,11 @@ class Sandbox:
     def close(self) -> None:
         """Let the supervisor go, after the record has been completed, and wait until it has gone."""
         self._send({"event": "release"})
-        for stream in (self._supervisor.stdin, self._supervisor.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        with self._sending:  # not while another thread sends: the number of the file could be another file's by then
+            for stream in (self._supervisor.stdin, self._supervisor.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
         self._supervisor.wait()
         if self._tmp_dir is not None:  # the supervisor has removed it, unless it was killed
             shutil.rmtree(self._tmp_dir, ignore_errors=True)
