@@ -612,6 +612,17 @@ def test_every_line_is_either_passed_on_or_counted(
     assert run.passed[-1] == ("stdout", "the end")
 
 
+def test_where_no_rule_and_no_logger_wants_the_output_none_of_it_is_called_skipped(run: Run) -> None:
+    watcher = run.watch(fatal={"regex": "ERROR", "file": "PRINT"})
+    watcher._on_skipped = lambda stream, count: run.skipped.append((stream, count))
+    run.print("line\n" * 100_000)
+
+    watcher.scan(at_end=True)
+
+    assert run.skipped == []
+    assert watcher.last_line == "line"
+
+
 def test_of_a_great_burst_most_is_not_even_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_watch, "_SKIPPED_AT_ONCE", 2**12)
     monkeypatch.setattr(_watch, "_COUNTED", 2**14)

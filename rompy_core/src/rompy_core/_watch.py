@@ -215,6 +215,8 @@ class OutputWatcher:
         self._fatal = [(pattern, re.compile(pattern.regex, re.MULTILINE)) for pattern in rules.fatal]
         self._missing = [(pattern, re.compile(pattern.regex, re.MULTILINE)) for pattern in rules.success]
         self._meter = ProgressMeter(rules.progress, period) if rules.progress else None
+        patterns = (*rules.fatal, *rules.success, rules.progress)
+        self._rules_read_streams = any(pattern is not None and pattern.file is None for pattern in patterns)
 
     @property
     def is_needed(self) -> bool:
@@ -229,7 +231,7 @@ class OutputWatcher:
 
     def scan(self, *, at_end: bool = False) -> Hit | None:
         """Read all that is new, and give the first fatal line of the run, if there is one by now."""
-        for stream in self._streams if self.is_needed else ():
+        for stream in self._streams if self._rules_read_streams or self._on_line else ():
             self._skip(stream)
             for text in stream.chunks(at_end=at_end):
                 self._judge(text, stream, None)
@@ -306,9 +308,7 @@ class OutputWatcher:
 
     def _skip(self, stream: FileFollower) -> None:
         """Pass over what the logger is too slow for, where no rule has to see it."""
-        patterns = [*self.rules.fatal, *self.rules.success, self.rules.progress]
-        is_for_rules = any(pattern is not None and pattern.file is None for pattern in patterns)
-        if is_for_rules or self._on_skipped is None or stream.backlog <= _BACKLOG:
+        if self._rules_read_streams or self._on_skipped is None or stream.backlog <= _BACKLOG:
             return
         if lines := stream.skip(_BACKLOG):
             self._on_skipped(stream.name, lines)
