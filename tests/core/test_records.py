@@ -37,6 +37,7 @@ from rompy_core import (
     is_alive,
     open_record,
     read_report,
+    reopen_record,
 )
 
 Until = Callable[..., None]
@@ -109,6 +110,8 @@ def test_a_process_that_has_ended_is_not_alive_even_before_it_is_reaped(until: U
         ({"start_time": None}, False),
         ({"host": "elsewhere"}, None),
         ({"host": "elsewhere", "boot_id": "an earlier one", "start_time": "1"}, None),
+        ({"pid_namespace": "pid:[1]", "start_time": "1"}, None),  # a container that shares this host's name
+        ({"pid_namespace": None}, True),  # a record of before it was written down
     ],
 )
 def test_a_process_is_more_than_its_number(other: dict[str, Any], alive: bool | None) -> None:
@@ -455,6 +458,31 @@ def test_a_run_that_was_lost_does_not_stand_in_the_way_of_the_next_one(
 
     record = open_record(workspace, run_id="case", backend="local")
 
+    assert record.report.state is RunState.RUNNING
+
+
+def test_a_run_that_was_lost_can_be_completed_by_another_process(workspace: Path, child: Child, until: Until) -> None:
+    owner = child('open_record(Path(sys.argv[1]), run_id="case", backend="local"); input()', workspace)
+    until(lambda: list(workspace.glob(".rompy/*/report.json")), "the record of the child")
+    assert reopen_record(workspace) is None
+    owner.kill()
+    owner.wait()
+
+    record = reopen_record(workspace)
+    assert record is not None
+    record.finish(RunState.CANCELLED, "its caller was killed")
+
+    report = read_report(workspace)
+    assert (report.state, report.reason) == (RunState.CANCELLED, "its caller was killed")
+    assert reopen_record(workspace) is None
+
+
+def test_a_run_that_is_left_to_this_process_can_be_completed_by_it(workspace: Path) -> None:
+    open_record(workspace, run_id="case", backend="local", supervisor=identify())
+
+    record = reopen_record(workspace)
+
+    assert record is not None
     assert record.report.state is RunState.RUNNING
 
 

@@ -6,6 +6,7 @@ A name is imported when it is first used (PEP 562), so ``import rompy_core`` cos
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rompy_core._binding import load_config
+    from rompy_core._capabilities import Capability, refuse_missing
     from rompy_core._configs import BackendConfig, PipelineConfig, PostprocessorConfig
     from rompy_core._errors import (
         ConfigError,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         WorkspaceError,
     )
     from rompy_core._foreign import check_model_run
+    from rompy_core._limits import limit_reasons
     from rompy_core._live import LiveRun
     from rompy_core._logs import RunLogger
     from rompy_core._model import ModelRun, Period
@@ -42,14 +44,16 @@ if TYPE_CHECKING:
         RunHandle,
         SubmittingBackend,
     )
-    from rompy_core._records import RunRecord, cancel, find_runs, open_record, read_report
+    from rompy_core._records import RunRecord, cancel, find_runs, open_record, read_report, reopen_record
     from rompy_core._reports import Outcome, ProcessIdentity, Progress, RunReport, RunState, Usage
     from rompy_core._rules import OutputPattern, OutputRules, ProgressPattern
     from rompy_core._running import run_to_end
+    from rompy_core._stalls import StallDetector
     from rompy_core._structure import masked_config, structure_config, unstructure_config
 
 __all__ = [
     "BackendConfig",
+    "Capability",
     "CheckingBackend",
     "ConfigError",
     "Configured",
@@ -87,6 +91,7 @@ __all__ = [
     "RunRecord",
     "RunReport",
     "RunState",
+    "StallDetector",
     "StartError",
     "SubmittingBackend",
     "TemplateConfig",
@@ -98,12 +103,15 @@ __all__ = [
     "find_runs",
     "identify",
     "is_alive",
+    "limit_reasons",
     "list_plugins",
     "load_config",
     "load_plugin",
     "masked_config",
     "open_record",
     "read_report",
+    "refuse_missing",
+    "reopen_record",
     "run_to_end",
     "structure_config",
     "unstructure_config",
@@ -111,12 +119,14 @@ __all__ = [
 
 _MODULES = {
     "_binding": "load_config",
+    "_capabilities": "Capability refuse_missing",
     "_configs": "BackendConfig PipelineConfig PostprocessorConfig",
     "_errors": (
         "ConfigError ModelRunError PluginConflictError PluginContractError PluginError PluginLoadError "
         "PluginNotFoundError RecordError RompyError StartError TemplateError WorkspaceError"
     ),
     "_foreign": "check_model_run",
+    "_limits": "limit_reasons",
     "_live": "LiveRun",
     "_logs": "RunLogger",
     "_model": "ModelRun Period",
@@ -129,10 +139,11 @@ _MODULES = {
         "CheckingBackend Configured Execution ModelConfig ModelRunLike PipelineBackend Postprocessor RunBackend "
         "RunHandle SubmittingBackend"
     ),
-    "_records": "RunRecord cancel find_runs open_record read_report",
+    "_records": "RunRecord cancel find_runs open_record read_report reopen_record",
     "_reports": "Outcome ProcessIdentity Progress RunReport RunState Usage",
     "_rules": "OutputPattern OutputRules ProgressPattern",
     "_running": "run_to_end",
+    "_stalls": "StallDetector",
     "_structure": "masked_config structure_config unstructure_config",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -15,17 +15,35 @@ from rompy_core._reports import ProcessIdentity
 def identify(pid: int | None = None) -> ProcessIdentity:
     """Identify the process *pid* of this machine, or this process."""
     pid = os.getpid() if pid is None else pid
-    return ProcessIdentity(host=socket.gethostname(), boot_id=_boot_id(), pid=pid, start_time=_start_time(pid))
+    return ProcessIdentity(
+        host=socket.gethostname(),
+        boot_id=_boot_id(),
+        pid=pid,
+        start_time=_start_time(pid),
+        pid_namespace=_pid_namespace(),
+    )
 
 
 def is_alive(process: ProcessIdentity) -> bool | None:
-    """Say whether *process* still runs; ``None`` where that cannot be known, since it is on another machine."""
+    """Say whether *process* still runs; ``None`` where that cannot be known, since it is on another machine.
+
+    Another PID namespace (a container that shares the host's name) counts as another machine.
+    """
     if process.host != socket.gethostname():
         return None
     if process.boot_id != _boot_id():
         return False
+    if process.pid_namespace not in (None, _pid_namespace()):
+        return None
     start_time = _start_time(process.pid)
     return start_time is not None and start_time == process.start_time
+
+
+def _pid_namespace() -> str | None:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
 
 
 @functools.cache

@@ -7,6 +7,7 @@ relative to its folder, so a record that is moved (with its workspace, or after 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import json
@@ -129,6 +130,17 @@ def refuse_live(workspace_dir: Path, *, run_id: str, backend: str) -> None:
         raise _new_record(workspace_dir, run_id, backend, {}).refusal(_live_already(live))
 
 
+def refuse_busy(workspace_dir: Path, *, run_id: str, backend: str) -> StartError:
+    """Give the error for a run whose workspace another one is about to use, after a look who that is.
+
+    Raises:
+        StartError: It is live by now.
+    """
+    refuse_live(workspace_dir, run_id=run_id, backend=backend)
+    reason = f"another run is generating its inputs in the workspace {str(workspace_dir)!r}, or is being started there"
+    return _new_record(workspace_dir, run_id, backend, {}).refusal(f"{reason}; wait for it, or choose another run_id")
+
+
 def _new_record(workspace_dir: Path, run_id: str, backend: str, facts: dict[str, Any]) -> RunRecord:
     """Make the folder of a record, and the report that is to be written into it."""
     workspace_dir = Path(os.path.abspath(workspace_dir))  # noqa: PTH100 - resolve() would follow symbolic links
@@ -164,10 +176,13 @@ def _live_already(live: RunReport) -> str:
 
 def new_record_dir(workspace_dir: Path) -> Path:
     """Make an empty record folder below an existing *workspace_dir*."""
-    (workspace_dir / RECORDS).mkdir(exist_ok=True)
+    records = workspace_dir / RECORDS
+    records.mkdir(exist_ok=True)
+    if records.is_symlink():  # whatever looks for records follows none
+        raise OSError(errno.ELOOP, f"its {RECORDS} is a symbolic link")
     while True:
         letters = "".join(secrets.choice(string.ascii_lowercase) for _ in range(6))
-        directory = workspace_dir / RECORDS / f"{utc_now():%Y%m%dT%H%M%SZ}-{letters}"
+        directory = records / f"{utc_now():%Y%m%dT%H%M%SZ}-{letters}"
         with contextlib.suppress(FileExistsError):
             directory.mkdir()
             return directory
@@ -221,6 +236,26 @@ def read_report(path: str | os.PathLike[str]) -> RunReport:
     if report.state is RunState.RUNNING and report.supervisor and is_alive(report.supervisor) is False:
         return _as_lost(report, file)
     return report
+
+
+def reopen_record(path: str | os.PathLike[str]) -> RunRecord | None:
+    """Give the record of a run that is left to this process to complete.
+
+    Args:
+        path: As for ``read_report``.
+
+    Returns:
+        The record where the process that had to complete it is gone, or is this one; ``None`` where it is complete, or
+        somebody else will complete it.
+
+    Raises:
+        RecordError: There is no report, or it cannot be read as one.
+    """
+    report = read_report(path)
+    is_mine = report.state is RunState.RUNNING and report.supervisor == identify()
+    if report.record_dir is None or not (is_mine or report.state is RunState.LOST):
+        return None
+    return RunRecord(report.record_dir, attrs.evolve(report, state=RunState.RUNNING, reason=""))
 
 
 def find_runs(directory: str | os.PathLike[str]) -> list[RunReport]:
@@ -359,7 +394,7 @@ def _locked(records: Path) -> Generator[None]:
 
     A file system without locks (some cluster ones) leaves a gap of a few milliseconds between the look and the add.
     """
-    lock = os.open(records / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+    lock = os.open(records / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
         with contextlib.suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX)

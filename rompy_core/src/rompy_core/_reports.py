@@ -48,12 +48,14 @@ class ProcessIdentity:
         boot_id: The kernel's identifier of this boot; ``None`` where there is none.
         pid: The process's number in its own PID namespace.
         start_time: When it started, in the platform's own unit; ``None`` where that cannot be read.
+        pid_namespace: Which PID namespace the number belongs to (Linux); ``None`` where there is none.
     """
 
     host: str
     pid: int
     boot_id: str | None = None
     start_time: str | None = None
+    pid_namespace: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -152,8 +154,9 @@ class RunReport:
         wall_time_s: Seconds from the command's start to the end of its last process.
         cpu_time_s: User and system seconds of all processes.
         peak_rss_bytes: Peak resident memory of the whole tree, the best estimate there is.
-        memory_method: How it was measured: ``cgroup``, ``PSS``, ``sum of high-water marks``, ``sampled RSS sum``, or
-            ``largest process`` (what the kernel says of ended processes, where that is more than the samples saw).
+        memory_method: How it was measured: ``cgroup``, ``sampled cgroup`` (where the kernel's own maximum was not to be
+            had), ``PSS``, ``sum of high-water marks``, ``sampled RSS sum``, or ``largest process`` (what the kernel
+            says of ended processes, where that is more than the samples saw).
         read_bytes: Bytes fetched from storage.
         write_bytes: Bytes sent to storage.
         max_processes: The most processes seen at once.

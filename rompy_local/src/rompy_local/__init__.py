@@ -6,13 +6,12 @@ A name is imported when it is first used (PEP 562), for the supervisor of each r
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rompy_local._backend import LocalRunBackend
-    from rompy_local._capabilities import Capability, capabilities
+    from rompy_local._capabilities import capabilities
     from rompy_local._config import LocalConfig
 
-__all__ = ["Capability", "LocalConfig", "LocalRunBackend", "capabilities"]
+__all__ = ["LocalConfig", "LocalRunBackend", "capabilities"]
 
 _HOMES = {
-    "Capability": "_capabilities",
     "LocalConfig": "_config",
     "LocalRunBackend": "_backend",
     "capabilities": "_capabilities",

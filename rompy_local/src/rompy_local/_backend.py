@@ -25,10 +25,11 @@ from rompy_core import (
     check_model_run,
     masked_config,
     open_record,
+    refuse_missing,
     run_to_end,
 )
 from rompy_local._calls import ConfigCall
-from rompy_local._capabilities import refuse_cgroup, refuse_missing
+from rompy_local._capabilities import capabilities, refuse_cgroup
 from rompy_local._config import LocalConfig, to_argv
 from rompy_local._isolation import wrapped
 from rompy_local._sandbox import Sandbox, SandboxError, SandboxSpec
@@ -192,7 +193,8 @@ def _spec(
 
 
 def _refuse_early(config: LocalConfig) -> None:
-    refuse_missing(_required(config))
+    if required := _required(config):
+        refuse_missing("LocalConfig", required, capabilities())
     if config.cgroup is not None:
         refuse_cgroup(config.cgroup, with_memory=config.memory is not None)
 

@@ -1,32 +1,14 @@
-"""Which guarantees hold on this machine, and the early refusal of a run that demands one which does not."""
+"""Which guarantees hold on this machine."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-import attrs
-
-from rompy_core import ConfigError
+from rompy_core import Capability, ConfigError
 from rompy_local import _isolation
-
-
-@attrs.frozen
-class Capability:
-    """One guarantee; its truth value says whether it holds here.
-
-    Attributes:
-        holds: Whether it does.
-        detail: How it is kept, or what is missing.
-    """
-
-    holds: bool
-    detail: str
-
-    def __bool__(self) -> bool:
-        return self.holds
 
 
 def capabilities() -> Mapping[str, Capability]:
@@ -47,24 +29,6 @@ def capabilities() -> Mapping[str, Capability]:
         "bubblewrap": Capability(not _isolation.problem(), _isolation.problem() or "bwrap(1)"),
         "affinity": Capability(hasattr(os, "sched_setaffinity"), "sched_setaffinity(2)"),
     }
-
-
-def refuse_missing(required: Iterable[str]) -> None:
-    """Refuse a run that requires what this machine does not have.
-
-    Raises:
-        ConfigError: With each guarantee that is not known or does not hold.
-    """
-    offered: Mapping[str, Capability] = capabilities() if required else {}
-    problems = [
-        f"require: this machine does not have {name!r}: {offered[name].detail}"
-        if name in offered
-        else f"require: no guarantee is called {name!r}; known: {', '.join(offered)}"
-        for name in required
-        if not offered.get(name)
-    ]
-    if problems:
-        raise ConfigError("LocalConfig", problems)
 
 
 def refuse_cgroup(path: Path, *, with_memory: bool) -> None:

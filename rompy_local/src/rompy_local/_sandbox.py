@@ -17,14 +17,15 @@ from typing import Any, Final, Literal, final
 
 import attrs
 
-from rompy_core import Outcome, ProcessIdentity, RunState, Usage, identify
+import rompy_core
+from rompy_core import Outcome, ProcessIdentity, RunState, Usage, identify, limit_reasons
 from rompy_local._supervisor._frames import Message, Reader, send
 
 _BOOTSTRAP: Final = (
-    "import sys; sys.path.append(sys.argv[1]); from rompy_local._supervisor import main; main(); import os; os._exit(0)"
+    "import sys; sys.path += sys.argv[1:]; from rompy_local._supervisor import main; main(); import os; os._exit(0)"
 )
-_HOME: Final = str(Path(__file__).resolve().parents[1])
-"""The directory that holds the package: all that the supervisor finds beside the standard library."""
+_HOMES: Final = tuple(dict.fromkeys(str(Path(file).resolve().parents[1]) for file in (__file__, rompy_core.__file__)))
+"""The directories that hold this package and the core: all that the supervisor finds beside the standard library."""
 _INTERPRETER_FLAGS: Final = ("-I", "-S")
 
 
@@ -206,7 +207,7 @@ def _spawn(pass_fds: Sequence[int]) -> subprocess.Popen[bytes]:
     try:
         # No preexec_fn: it would turn vfork into fork, which takes hundreds of milliseconds from a large process.
         return subprocess.Popen(
-            [sys.executable, *_INTERPRETER_FLAGS, "-c", _BOOTSTRAP, _HOME],
+            [sys.executable, *_INTERPRETER_FLAGS, "-c", _BOOTSTRAP, *_HOMES],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -232,6 +233,9 @@ def _plain(spec: SandboxSpec) -> dict[str, Any]:
         "caller_pid": os.getpid(),
         "report_path": str(spec.record_dir / "report.json"),
         "cancel_path": str(spec.record_dir / "cancel"),
+        "reasons": limit_reasons(
+            timeout=spec.timeout, stall_timeout=spec.stall_timeout, log_size_limit=spec.log_size_limit
+        ),
         "tmp_dir": str(spec.tmp_dir) if spec.tmp_dir else None,
         "cgroup": str(spec.cgroup) if spec.cgroup else None,
         **{

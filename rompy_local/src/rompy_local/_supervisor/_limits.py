@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 from rompy_local._supervisor._monitor import Monitor, Sample
 from rompy_local._supervisor._signals import signal
@@ -12,11 +11,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs a start more than all the rest of this
     from typing import Any
 
+    from rompy_core import StallDetector
+
 _LOG_OVERSHOOT = 2**25
 """How far the logs may grow past their limit, bytes, before the polite end becomes an immediate one."""
 _FAST_GROWTH = 2**18
 """Output between two looks, bytes, from which on the looks follow one another as fast as may be."""
-_RECORDS = ".rompy"
 
 
 class Exceeded:
@@ -35,7 +35,7 @@ class Limits:
         self._spec = spec
         self._monitor = monitor
         self._logs = logs
-        self._growth = Growth(spec["workspace_dir"], spec["stall_timeout"]) if spec["stall_timeout"] else None
+        self._stall = _stall_detector(spec)
         self._log_size = self._log_growth = 0
         self.deadline = monitor.started + spec["timeout"] if spec["timeout"] else None
 
@@ -49,15 +49,14 @@ class Limits:
     def by_the_clock(self, now: float) -> Exceeded | None:
         """Check what is cheap to check: the deadline, the size of the logs, the stall."""
         if self.deadline is not None and now >= self.deadline:
-            return Exceeded("TIMED_OUT", f"exceeded its timeout of {_number(self._spec['timeout'])} s")
+            return Exceeded("TIMED_OUT", self._spec["reasons"]["timeout"])
         limit = self._spec["log_size_limit"]
-        size = self.log_size() if limit or self._growth else 0
+        size = self.log_size() if limit or self._stall else 0
         self._log_growth, self._log_size = size - self._log_size, size
         if limit and size > limit:
-            return Exceeded("LIMIT_EXCEEDED", f"its output exceeded log_size_limit: {size} of {limit} bytes")
-        if self._growth and self._growth.stalled_for(now, size):
-            limit_s = _number(self._spec["stall_timeout"])
-            return Exceeded("STALLED", f"neither its output nor a file of the workspace grew for {limit_s} s")
+            return Exceeded("LIMIT_EXCEEDED", self._spec["reasons"]["log_size_limit"])
+        if self._stall and self._stall.is_stalled(now, size):
+            return Exceeded("STALLED", self._spec["reasons"]["stall_timeout"])
         return None
 
     def by_sample(self, sample: Sample) -> Exceeded | None:
@@ -96,45 +95,12 @@ class Limits:
         return bool(limit) and self.log_size() > limit + _LOG_OVERSHOOT
 
 
-class Growth:
-    """Notices when neither the output nor a file of the workspace has grown for a time."""
+def _stall_detector(spec: dict[str, Any]) -> StallDetector | None:
+    if not spec["stall_timeout"]:
+        return None
+    from rompy_core import StallDetector  # not above: most runs need none, and would pay for the import
 
-    def __init__(self, workspace_dir: str, timeout_s: float) -> None:
-        self._workspace_dir = workspace_dir
-        self._timeout_s = timeout_s
-        self._last = time.monotonic()
-        self._next_look = self._last
-        self._output: int = -1
-        self._files: tuple[int, int, int] | None = None
-
-    def stalled_for(self, now: float, output: int) -> bool:
-        """Whether there has been no growth for the whole time; *output* is the present size of the logs."""
-        if output != self._output:
-            self._output, self._last = output, now
-        if now >= self._next_look:
-            files = _fingerprint(self._workspace_dir)
-            if files != self._files:
-                self._files, self._last = files, now
-            # A look at many files takes long; it may take a fiftieth of the time, no more.
-            self._next_look = now + max(self._timeout_s / 10, 50 * (time.monotonic() - now))
-        return now - self._last >= self._timeout_s
-
-
-def _fingerprint(directory: str) -> tuple[int, int, int]:
-    """Sum up the files below *directory*: how many, how large, when last written; our own records left out."""
-    count = size = newest = 0
-    for folder, subfolders, files in os.walk(directory):
-        if _RECORDS in subfolders:
-            subfolders.remove(_RECORDS)
-        for name in files:
-            try:
-                status = os.lstat(f"{folder}/{name}")
-            except OSError:
-                continue
-            count += 1
-            size += status.st_size
-            newest = max(newest, status.st_mtime_ns)
-    return count, size, newest
+    return StallDetector(spec["workspace_dir"], spec["stall_timeout"])
 
 
 def _number(value: float) -> str:
