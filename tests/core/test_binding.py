@@ -15,12 +15,15 @@ from hypothesis import strategies as st
 from rompy_core import (
     BackendConfig,
     ConfigError,
+    ModelRun,
     PluginContractError,
     PluginError,
+    PluginLoadError,
     PluginNotFoundError,
     RunBackend,
     fields,
     load_config,
+    load_plugin,
     unstructure_config,
 )
 from rompy_core._binding import as_config, bind_backend, check_call
@@ -223,7 +226,7 @@ def test_two_configs_are_one_too_many(waves: Any) -> None:
 
     problems = _problems(lambda: bind_backend(config, {"config": config}))
 
-    assert problems == ("config: is given twice, as the backend and as an option",)
+    assert problems == ("config: is given twice, as the plugin and as an option",)
 
 
 def test_a_config_type_that_is_no_class_breaks_the_contract(waves: Any) -> None:
@@ -372,6 +375,200 @@ def test_a_method_that_cannot_be_looked_into_is_left_to_itself() -> None:
     check_call(Silent(), {"anything": 1}, "Silent")
     check_call(no_parameters, {}, "no_parameters")
     assert _problems(lambda: check_call(no_parameters, {"a": 1}, "none")) == ("a: none has no such option",)
+
+
+# Plugins of every make.
+
+MAKES = """
+import attrs
+
+@attrs.define
+class Keyed:
+    base_url: str
+    token: str
+    stage: str = "dev"
+    def run(self, model_run, **kwargs):
+        return True
+    def execute(self, model_run, name, timeout=5, **kwargs):
+        return {"success": True, "stage": self.stage, "name": name}
+
+class Settled:
+    def __init__(self, config):
+        self.config = config
+    def run(self, model_run, **kwargs):
+        return not kwargs
+    def process(self, model_run, depth=0):
+        return {"success": True, "config": self.config, "depth": depth}
+
+class Twice:
+    def __init__(self, config):
+        self.config = config
+    def process(self, model_run, config):
+        return {"success": self.config is config}
+
+@attrs.frozen
+class Depths:
+    depth: float
+    levels: int = 1
+
+class Typed(Settled):
+    config_type = Depths
+
+class Fields:
+    config_type = Depths
+    def run(self, model_run, depth, levels, workspace_dir):
+        return (depth, levels, workspace_dir.name) == (3.0, 1, "case")
+    def process(self, model_run, depth, levels):
+        return {"success": True, "given": (depth, levels)}
+
+class Mismatched:
+    config_type = Depths
+    def process(self, model_run, depth, height):
+        return {"success": True}
+
+def factory(token="none"):
+    return Keyed("url", token)
+
+ready = Keyed("url", "token")
+"""
+
+
+@pytest.fixture
+def makes(fake_distribution: Install) -> Any:
+    """Install one plugin of every make, in every group."""
+    names = ("Keyed", "Settled", "Twice", "Typed", "Fields", "Mismatched", "factory", "ready")
+    plugins = {name.lower(): f"wave_makes:{name}" for name in names}
+    groups = dict.fromkeys(("rompy.run", "rompy.postprocess", "rompy.pipeline"), plugins)
+    fake_distribution("waves", groups=groups, modules={"wave_makes": MAKES})
+    import wave_makes
+
+    return wave_makes
+
+
+@pytest.fixture
+def model_run(tmp_path: Path) -> ModelRun:
+    return ModelRun(run_id="case", output_dir=tmp_path / "out")
+
+
+def test_what_a_class_needs_is_one_clear_error_that_names_the_plugin(makes: Any, model_run: ModelRun) -> None:
+    calls = (
+        lambda: model_run.run("keyed", stage="x"),
+        lambda: model_run.submit("keyed"),
+        lambda: model_run.pipeline("keyed", name="x"),
+        lambda: model_run.pipeline("local", run_backend="keyed"),
+        lambda: load_plugin("rompy.run", "keyed"),
+    )
+
+    for call in calls:
+        with pytest.raises(PluginLoadError) as caught:
+            call()
+        assert caught.value.name == "keyed"
+        assert caught.value.detail == (
+            "wave_makes:Keyed of waves cannot be made: Keyed needs base_url, token; "
+            "give plugin_options={'base_url': ..., 'token': ...}"
+        )
+    assert not model_run.output_dir.exists()
+
+
+def test_plugin_options_are_for_the_class_and_the_rest_is_for_the_call(makes: Any, model_run: ModelRun) -> None:
+    options = {"base_url": "url", "token": "t", "stage": "prod"}
+
+    results = model_run.pipeline("keyed", plugin_options=options, name="swan")
+
+    assert results == {"success": True, "stage": "prod", "name": "swan"}
+    assert bind_backend("keyed@waves", {"plugin_options": options, "nodes": 2}).options == {"nodes": 2}
+    assert bind_backend("factory", {"plugin_options": {"token": "t"}}).plugin == makes.Keyed("url", "t")
+    assert bind_backend("factory", {"plugin_options": None}).plugin == makes.Keyed("url", "none")
+    assert bind_backend("ready", {}).plugin is makes.ready
+    assert _problems(lambda: model_run.pipeline("ready")) == ("name: is required",)
+
+
+def test_a_pipeline_hands_plugin_options_to_each_plugin(makes: Any, model_run: ModelRun) -> None:
+    results = model_run.pipeline(
+        run_backend="keyed",
+        run_kwargs={"plugin_options": {"base_url": "url", "token": "t"}},
+        processor="settled",
+        process_kwargs={"plugin_options": {"config": 5}, "depth": 2},
+    )
+
+    assert results["success"]
+    assert results["postprocess_results"] == {"success": True, "config": 5, "depth": 2}
+
+
+@pytest.mark.parametrize("given", [3, "token", [("token", 1)]])
+def test_plugin_options_are_a_table(given: object, makes: Any) -> None:
+    [problem] = _problems(lambda: bind_backend("factory", {"plugin_options": given}))
+
+    assert problem.startswith("plugin_options: must be a table of what the plugin's class takes, found")
+
+
+def test_an_instance_takes_no_plugin_options(makes: Any, model_run: ModelRun) -> None:
+    for backend in ("ready", Open()):
+        with pytest.raises(PluginContractError, match="is a ready instance and takes no options, found token"):
+            bind_backend(backend, {"plugin_options": {"token": 1}})
+
+
+def test_an_unknown_plugin_option_is_found_with_all_that_is_missing(makes: Any) -> None:
+    with pytest.raises(PluginLoadError) as caught:
+        bind_backend("keyed", {"plugin_options": {"tokn": 1, "base_url": 2}})
+
+    assert caught.value.detail.endswith(
+        "cannot be made: tokn: Keyed has no such option; did you mean 'token'?; "
+        "Keyed needs token; give plugin_options={'token': ...}"
+    )
+
+
+def test_a_class_that_needs_its_config_is_made_with_it(makes: Any, model_run: ModelRun) -> None:
+    results = model_run.postprocess("settled", config={"a": 1}, depth=7)
+
+    assert results == {"success": True, "config": {"a": 1}, "depth": 7}
+    assert model_run.postprocess("settled", plugin_options={"config": 2})["config"] == 2
+    assert model_run.postprocess("twice", config=object())["success"] is True
+    assert model_run.run("settled", config=1) is True
+    with pytest.raises(PluginLoadError, match="Settled needs config"):
+        model_run.postprocess("settled", depth=7)
+
+
+def test_a_class_that_needs_a_typed_config_is_made_with_that(makes: Any, model_run: ModelRun) -> None:
+    expected = makes.Depths(depth=3.0)
+
+    for options in ({"depth": 3}, {"config": {"depth": 3}}, {"config": expected}):
+        assert model_run.postprocess("typed", **options)["config"] == expected
+    assert _problems(lambda: model_run.postprocess("typed", dept=3)) == (
+        "dept: Depths has no such option; did you mean 'depth'?",
+        "depth: is required",
+    )
+
+
+def test_a_typed_config_comes_by_its_fields_where_the_method_takes_no_config(makes: Any, model_run: ModelRun) -> None:
+    assert model_run.run("fields", depth=3) is True
+    assert model_run.postprocess("fields", config={"depth": 3, "levels": 2})["given"] == (3.0, 2)
+    assert _problems(lambda: model_run.postprocess("mismatched", depth=3)) == (
+        "levels: mismatched has no such option",
+        "height: is required",
+    )
+
+
+def test_a_pipeline_backend_may_have_a_config(model_run: ModelRun) -> None:
+    class Typed:
+        config_type = OwnConfig
+
+        def execute(self, model_run: Any, config: OwnConfig) -> Any:
+            return {"success": True, "config": config}
+
+    assert model_run.pipeline(Typed(), depth=3)["config"] == OwnConfig(depth=3)
+
+
+def test_a_file_may_be_for_a_backend_that_needs_its_config(fake_distribution: Install, tmp_path: Path) -> None:
+    source = f"{BACKENDS}\nclass Made(Wave):\n    def __init__(self, config): self.config = config\n"
+    fake_distribution("waves", run={"made": "wave_made:Made"}, modules={"wave_made": source})
+    (tmp_path / "made.json").write_text('{"type": "made", "depth": 3}')
+
+    config = load_config(tmp_path / "made.json")
+
+    assert config.depth == 3
+    assert bind_backend("made", {"config": config}).plugin.config is config  # type: ignore[attr-defined]
+    assert bind_backend("made", {"config": tmp_path / "made.json"}).config.depth == 3
 
 
 # Whatever comes.

@@ -79,6 +79,7 @@ def test_the_workspace_is_below_output_dir_by_run_id_or_output_dir_itself(tmp_pa
     assert ModelRun(run_id="case").workspace_dir == Path("simulations/case")
     assert ModelRun(run_id="case", output_dir=str(tmp_path)).workspace_dir == tmp_path / "case"
     assert ModelRun(run_id="case", output_dir=tmp_path, run_id_subdir=False).workspace_dir == tmp_path
+    assert ModelRun(run_id="case").staging_dir == Path("simulations/case")
 
 
 def test_the_workspace_follows_a_changed_run_id(model: ModelRun) -> None:

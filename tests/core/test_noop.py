@@ -40,6 +40,16 @@ def test_records_are_no_outputs(model_run: ModelRun) -> None:
     assert process(model_run)["file_count"] == 2
 
 
+def test_a_directory_that_cannot_be_looked_through_in_time_is_a_failure(model_run: ModelRun) -> None:
+    workspace = model_run.generate()
+
+    results = process(model_run, timeout=-1)
+
+    assert results["success"] is False
+    assert results["message"] == f"output directory not looked through within the timeout of -1 s: {workspace}"
+    assert process(model_run, timeout=60)["file_count"] == 2
+
+
 def test_an_empty_directory_is_a_success_as_well(tmp_path: Path) -> None:
     results = process(SimpleNamespace(run_id="case"), output_dir=tmp_path)
 

@@ -324,7 +324,7 @@ def generated(model_run: ModelRun, tmp_path: Path) -> Any:
 
 
 def test_the_stand_in_generates_nothing(generated: Any, model_run: ModelRun, tmp_path: Path) -> None:
-    assert generated.generate() == generated.workspace_dir == tmp_path
+    assert generated.generate() == generated.workspace_dir == generated.staging_dir == tmp_path
 
     assert model_run.config.times == 0
 
@@ -452,6 +452,21 @@ def test_a_model_run_that_is_nowhere_is_an_error(model_run: object) -> None:
         generate_workspace(model_run)
 
 
+def test_a_generate_that_would_remove_the_runs_of_others_is_not_called(tmp_path: Path) -> None:
+    def remove() -> Path:
+        raise AssertionError("it was called")
+
+    flat = {"delete_existing": True, "run_id_subdir": False, "generate": remove}
+    model_run = SimpleNamespace(run_id="case", output_dir=tmp_path, **flat)
+    (tmp_path / "sibling").mkdir()
+
+    with pytest.raises(WorkspaceError, match="delete_existing would remove output_dir itself"):
+        generate_workspace(model_run)
+    (tmp_path / "sibling").rmdir()
+    with pytest.raises(AssertionError, match="it was called"):
+        generate_workspace(model_run)
+
+
 def test_an_exception_of_generate_is_the_callers(tmp_path: Path) -> None:
     def generate() -> None:
         raise ZeroDivisionError
@@ -500,6 +515,16 @@ def test_a_workspace_that_is_none_is_refused_with_its_name(model_run: ModelRun, 
 # Results of other hands.
 
 
+class Items:
+    """A result that has items and no attributes, and is no mapping."""
+
+    def __init__(self, **items: object) -> None:
+        self._items = items
+
+    def __getitem__(self, name: str) -> object:
+        return self._items[name]
+
+
 @pytest.mark.parametrize(
     ("result", "success", "message"),
     [
@@ -511,6 +536,9 @@ def test_a_workspace_that_is_none_is_refused_with_its_name(model_run: ModelRun, 
         ({"success": False, "error": "e", "message": "m", "reason": "r"}, False, "e"),
         ({"success": True, "error": None, "message": "m"}, True, "m"),
         (SimpleNamespace(success=True, error=ValueError("v"), reason="r"), True, "r"),
+        (Items(success=False, message="m"), False, ""),
+        (Items(message="m"), None, ""),
+        ([True], None, ""),
     ],
 )
 def test_a_result_is_read_by_its_success_and_its_message(result: object, success: bool | None, message: str) -> None:

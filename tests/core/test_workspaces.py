@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rompy_core import RunState, WorkspaceError, _workspaces, open_record
-from rompy_core._workspaces import make_workspace, remove_new, remove_workspace, snapshot
+from rompy_core._workspaces import claimed, clear_workspace, make_workspace, remove_new, snapshot
 
 
 @pytest.fixture
@@ -82,41 +83,57 @@ def test_a_full_disk_is_a_workspace_error(tmp_path: Path, monkeypatch: pytest.Mo
 
     with pytest.raises(WorkspaceError, match="No space left"):
         make_workspace(tmp_path / "case", "case")
+    assert tree(tmp_path) == {}
 
 
 def test_a_run_of_another_process_that_was_as_quick_does_no_harm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mkdir = Path.mkdir
+    rename = Path.rename
 
-    def then_somebody_opens_a_record(self: Path, *args: object, **kwargs: object) -> None:
-        mkdir(self, *args, **kwargs)  # type: ignore[arg-type]
-        if self.name == "case":
-            mkdir(self / ".rompy")
+    def after_somebody_else(self: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "rename", rename)
+        make_workspace(tmp_path / "case", "case")
+        (tmp_path / "case" / "input").write_text("theirs")
+        return rename(self, target)
 
-    monkeypatch.setattr(Path, "mkdir", then_somebody_opens_a_record)
+    monkeypatch.setattr(Path, "rename", after_somebody_else)
 
     make_workspace(tmp_path / "case", "case")
 
+    assert [path.name for path in tmp_path.iterdir()] == ["case"]
+    assert (tmp_path / "case" / "input").read_text() == "theirs"
     assert (tmp_path / "case" / ".rompy" / "workspace.json").is_file()
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_a_workspace_has_the_permissions_of_any_new_directory(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        make_workspace(tmp_path / "case", "case")
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "case").stat().st_mode & 0o777 == 0o777 & ~umask
 
 
 # Removing a whole workspace.
 
 
-def test_a_workspace_that_we_made_is_removed_with_all_that_is_in_it(workspace: Path) -> None:
+def test_a_workspace_that_we_made_is_emptied_and_stays_ours(workspace: Path) -> None:
     (workspace / "out").mkdir()
     (workspace / "out" / "waves.nc").write_bytes(b"\0")
     open_record(workspace, run_id="case", backend="local").finish(RunState.FAILED, "aground")
+    inode = workspace.stat().st_ino
 
-    remove_workspace(workspace)
+    clear_workspace(workspace)
 
-    assert not workspace.exists()
-    assert workspace.parent.is_dir()
+    assert list(tree(workspace)) == [".rompy", ".rompy/workspace.json"]
+    assert workspace.stat().st_ino == inode
 
 
 def test_where_there_is_nothing_nothing_is_removed(tmp_path: Path) -> None:
-    remove_workspace(tmp_path / "nowhere")
+    clear_workspace(tmp_path / "nowhere")
 
     assert tree(tmp_path) == {}
 
@@ -128,7 +145,7 @@ def test_a_directory_that_we_did_not_make_stays(tmp_path: Path) -> None:
     before = tree(tmp_path)
 
     with pytest.raises(WorkspaceError, match="was not made by a model run") as refused:
-        remove_workspace(tmp_path / "case")
+        clear_workspace(tmp_path / "case")
 
     assert str(tmp_path / "case") in str(refused.value)
     assert tree(tmp_path) == before
@@ -138,7 +155,7 @@ def test_a_file_in_place_of_the_workspace_stays(tmp_path: Path) -> None:
     (tmp_path / "case").write_text("precious")
 
     with pytest.raises(WorkspaceError):
-        remove_workspace(tmp_path / "case")
+        clear_workspace(tmp_path / "case")
 
     assert tree(tmp_path) == {"case": b"precious"}
 
@@ -149,7 +166,7 @@ def test_a_symbolic_link_is_not_followed_and_stays(tmp_path: Path, workspace: Pa
     before = tree(tmp_path)
 
     with pytest.raises(WorkspaceError, match="symbolic link"):
-        remove_workspace(tmp_path / "link")
+        clear_workspace(tmp_path / "link")
 
     assert tree(tmp_path) == before
 
@@ -159,7 +176,7 @@ def test_the_mark_of_another_workspace_does_not_count(tmp_path: Path, workspace:
     (tmp_path / "mine" / ".rompy").symlink_to(workspace / ".rompy")
 
     with pytest.raises(WorkspaceError, match="was not made by a model run"):
-        remove_workspace(tmp_path / "mine")
+        clear_workspace(tmp_path / "mine")
 
 
 def test_what_a_link_in_the_workspace_points_to_stays(tmp_path: Path, workspace: Path) -> None:
@@ -167,9 +184,10 @@ def test_what_a_link_in_the_workspace_points_to_stays(tmp_path: Path, workspace:
     (tmp_path / "forcing" / "wind.nc").write_text("precious")
     (workspace / "forcing").symlink_to(tmp_path / "forcing")
 
-    remove_workspace(workspace)
+    clear_workspace(workspace)
 
-    assert tree(tmp_path) == {"simulations": None, "forcing": None, "forcing/wind.nc": b"precious"}
+    assert tree(tmp_path / "forcing") == {"wind.nc": b"precious"}
+    assert list(tree(workspace)) == [".rompy", ".rompy/workspace.json"]
 
 
 def test_a_workspace_with_a_live_run_stays(workspace: Path) -> None:
@@ -177,7 +195,7 @@ def test_a_workspace_with_a_live_run_stays(workspace: Path) -> None:
     before = tree(workspace)
 
     with pytest.raises(WorkspaceError, match="has a live run") as refused:
-        remove_workspace(workspace)
+        clear_workspace(workspace)
 
     assert str(record.directory) in str(refused.value)
     assert tree(workspace) == before
@@ -190,9 +208,87 @@ def test_a_workspace_that_cannot_be_removed_is_a_workspace_error(
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
 
     monkeypatch.setattr(shutil, "rmtree", busy)
+    (workspace / "out").mkdir()
 
     with pytest.raises(WorkspaceError, match="cannot be removed: Device or resource busy"):
-        remove_workspace(workspace)
+        clear_workspace(workspace)
+
+
+def test_a_report_that_a_refused_run_leaves_meanwhile_goes_as_well(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rmtree = shutil.rmtree
+    (workspace / ".rompy" / "refused").mkdir()
+
+    def meanwhile(path: Path) -> None:
+        monkeypatch.setattr(shutil, "rmtree", rmtree)
+        (path / "report.json").touch()
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+
+    monkeypatch.setattr(shutil, "rmtree", meanwhile)
+
+    clear_workspace(workspace)
+
+    assert list(tree(workspace)) == [".rompy", ".rompy/workspace.json"]
+
+
+# Having one for oneself.
+
+
+def test_a_workspace_is_claimed_by_one_at_a_time(workspace: Path) -> None:
+    with claimed(workspace) as first:
+        with claimed(workspace) as second:
+            assert (first, second) == (True, False)
+        with claimed(workspace) as third:
+            assert third is False
+    with claimed(workspace) as after:
+        assert after is True
+
+
+def test_a_claim_outlives_the_emptying_of_its_workspace(workspace: Path) -> None:
+    with claimed(workspace):
+        clear_workspace(workspace)
+        make_workspace(workspace, "case")
+
+        with claimed(workspace) as other:
+            assert other is False
+
+
+def test_a_claim_is_let_go_also_where_a_process_that_was_forked_meanwhile_has_it(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, copies = os.open, []
+
+    def and_copied(path: Path, flags: int) -> int:
+        copies.append(os.dup(descriptor := opened(path, flags)))  # what a fork does
+        return descriptor
+
+    monkeypatch.setattr(os, "open", and_copied)
+    with claimed(workspace):
+        pass
+
+    with claimed(workspace) as after:
+        assert after is True
+    for copy in copies:
+        os.close(copy)
+
+
+@pytest.mark.parametrize("error", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EBADF])
+def test_a_file_system_without_locks_keeps_nobody_out(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def refuse(fd: int, operation: int) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+    with claimed(workspace) as mine, claimed(workspace) as another:
+        assert (mine, another) == (True, True)
+
+
+def test_what_is_no_directory_is_nobodys(tmp_path: Path) -> None:
+    with claimed(tmp_path / "nowhere") as mine, claimed(tmp_path / "nowhere") as another:
+        assert (mine, another) == (True, True)
 
 
 # Removing what is new.

@@ -11,7 +11,7 @@ from typing import Any, cast, final
 from rompy_core._errors import RompyError
 from rompy_core._foreign import expected_workspace, is_path
 from rompy_core._records import FAILED, RECORDS, live_run
-from rompy_core._workspaces import check_run_id, remove_new, snapshot
+from rompy_core._workspaces import check_run_id, claimed, remove_new, snapshot
 
 
 @final
@@ -39,7 +39,13 @@ class Cleanup:
         """
         if workspace_dir is None or not workspace_dir.is_dir():
             return record_dir
-        output_dir = self._check(workspace_dir, record_dir)
+        with claimed(workspace_dir) as is_mine:
+            if not is_mine:
+                raise RompyError(f"another run is being prepared in {str(workspace_dir)!r}")
+            output_dir = self._check(workspace_dir, record_dir)
+            return self._remove(workspace_dir, record_dir, output_dir)
+
+    def _remove(self, workspace_dir: Path, record_dir: Path | None, output_dir: Path) -> Path | None:
         before = self._before
         if record_dir is not None:
             kept = output_dir / FAILED / self._run_id

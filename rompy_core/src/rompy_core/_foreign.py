@@ -6,6 +6,7 @@ exist, and a result is read by its ``success``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,9 +37,10 @@ def generate_workspace(model_run: Any) -> Path:
     without ``generate()`` has its directory made, empty.
 
     Raises:
-        WorkspaceError: There is no such directory afterwards.
+        WorkspaceError: There is no such directory afterwards, or ``generate()`` would remove the workspaces of others.
         RompyError: The object that was given back says that it failed.
     """
+    _refuse_to_lose_others(model_run)
     generate = getattr(model_run, "generate", None)
     made = generate() if callable(generate) else None
     if success_of(made) is False:
@@ -52,6 +54,17 @@ def generate_workspace(model_run: Any) -> Path:
     if not path.is_dir():
         raise WorkspaceError(path, "is no directory after generate()")
     return path
+
+
+def _refuse_to_lose_others(model_run: Any) -> None:
+    """Stop a ``generate()`` that would remove ``output_dir`` itself: rompy's own removes whatever is in its way."""
+    is_flat = getattr(model_run, "run_id_subdir", True) is False
+    output_dir = expected_workspace(model_run)
+    if not is_flat or getattr(model_run, "delete_existing", False) is not True:
+        return
+    if output_dir is not None and output_dir.is_dir() and any(output_dir.iterdir()):
+        detail = "delete_existing would remove output_dir itself, with all runs in it; set run_id_subdir=True"
+        raise WorkspaceError(output_dir, detail)
 
 
 def _workspace_names(model_run: Any, made: object) -> Iterator[object]:
@@ -85,6 +98,9 @@ def success_of(result: object) -> bool | None:
         result = cast("Mapping[str, object]", result).get("success")
     elif hasattr(result, "success"):
         result = cast("Any", result).success
+    elif not isinstance(result, bool) and hasattr(result, "__getitem__"):
+        with contextlib.suppress(Exception):  # an object of other hands may raise anything for an item it has not
+            result = cast("Any", result)["success"]
     return bool(result) if is_truth_value(result) else None
 
 
@@ -133,6 +149,11 @@ class GeneratedRun:
     @property
     def workspace_dir(self) -> Path:
         """The workspace, also where the model run itself names another."""
+        return self.__workspace_dir
+
+    @property
+    def staging_dir(self) -> Path:
+        """The workspace; rompy's own ``staging_dir`` makes the directory, or removes it first."""
         return self.__workspace_dir
 
     def __reduce__(self) -> tuple[Any, ...]:

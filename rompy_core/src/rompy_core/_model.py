@@ -11,17 +11,17 @@ from typing import Any, Self, cast
 import attrs
 
 from rompy_core import fields
-from rompy_core._binding import bind_backend, check_bound, check_call
-from rompy_core._errors import ConfigError, PluginContractError, WorkspaceError
+from rompy_core._binding import bind_backend, bind_pipeline, bind_postprocessor, check_bound
+from rompy_core._errors import ConfigError, WorkspaceError
 from rompy_core._files import load_mapping
 from rompy_core._model_configs import config_from_mapping
-from rompy_core._pipeline import bind_postprocessor, check_results
-from rompy_core._plugins import PIPELINE_BACKENDS, load
-from rompy_core._protocols import ModelConfig, PipelineBackend, RunHandle
+from rompy_core._pipeline import check_results, process_outputs
+from rompy_core._plugins import PIPELINE_BACKENDS
+from rompy_core._protocols import ModelConfig, RunHandle
 from rompy_core._reports import RunReport
-from rompy_core._running import run_in, submit_bound, to_bool, workspace_of
+from rompy_core._running import run_in, submit_bound, to_bool, workspace_for
 from rompy_core._structure import structure_config
-from rompy_core._workspaces import check_run_id, make_workspace, remove_workspace
+from rompy_core._workspaces import check_run_id, clear_workspace, make_workspace
 
 
 @attrs.frozen(kw_only=True)
@@ -129,6 +129,11 @@ class ModelRun:
         """The workspace: ``output_dir/run_id``, or ``output_dir`` where ``run_id_subdir`` is off."""
         return self.output_dir / self.run_id if self.run_id_subdir else self.output_dir
 
+    @property
+    def staging_dir(self) -> Path:
+        """The workspace, by the name that plugins for rompy 0.6 read."""
+        return self.workspace_dir
+
     def generate(self) -> Path:
         """Write the inputs and give the workspace. Called again, it writes again.
 
@@ -138,7 +143,7 @@ class ModelRun:
         workspace_dir = self.workspace_dir
         if self.delete_existing:
             self._refuse_to_delete_output_dir()
-            remove_workspace(workspace_dir)
+            clear_workspace(workspace_dir)
         make_workspace(workspace_dir, self.run_id)
         if self.config is not None:
             self.config.generate(workspace_dir, self)
@@ -150,9 +155,9 @@ class ModelRun:
         """Run the model and wait for its end.
 
         Args:
-            backend: The name of a run backend, a config, or a backend object.
+            backend: The name of a run backend, a config (ours or rompy's), or a backend object.
             workspace_dir: An existing directory with the inputs; without it, they are generated.
-            options: The backend's options.
+            options: The backend's options; ``plugin_options=`` is for its class, where that takes any.
 
         Returns:
             ``True`` only where the verdict is success; ``report`` says why it is not.
@@ -178,14 +183,15 @@ class ModelRun:
         """
         bound = bind_backend(backend, options)
         check_bound(bound, self)
-        return submit_bound(bound, self, workspace_of(bound, self, workspace_dir))
+        with workspace_for(bound, self, workspace_dir) as path:
+            return submit_bound(bound, self, path)
 
     def postprocess(self, processor: object = "noop", **options: Any) -> Any:
         """Process the outputs.
 
         Args:
-            processor: The name of a postprocessor, or a postprocessor object.
-            options: The postprocessor's options.
+            processor: The name of a postprocessor, a config of rompy's, or a postprocessor object.
+            options: The postprocessor's options; ``plugin_options=`` is for its class, where that takes any.
 
         Returns:
             What the postprocessor gave: a mapping, or an object, with at least ``success``.
@@ -193,14 +199,14 @@ class ModelRun:
         Raises:
             ValueError: The postprocessor is not known, or an option is wrong.
         """
-        return bind_postprocessor(processor, options)(self)
+        return process_outputs(bind_postprocessor(processor, options), self)
 
     def pipeline(self, pipeline_backend: object = "local", **options: Any) -> Any:
         """Generate, run and postprocess.
 
         Args:
             pipeline_backend: The name of a pipeline backend, or a pipeline backend object.
-            options: The pipeline backend's options.
+            options: The pipeline backend's options; ``plugin_options=`` is for its class, where that takes any.
 
         Returns:
             What the pipeline gave: a dict with at least ``success``, ``run_id`` and ``stages_completed``.
@@ -208,9 +214,8 @@ class ModelRun:
         Raises:
             ValueError: A plugin is not known or an option is wrong; nothing was written.
         """
-        plugin = _pipeline_backend(pipeline_backend)
-        check_call(plugin.execute, options, type(plugin).__name__)
-        return check_results(plugin.execute(self, **options), PIPELINE_BACKENDS.group, type(plugin).__name__)
+        bound = bind_pipeline(pipeline_backend, options)
+        return check_results(bound(self), PIPELINE_BACKENDS.group, bound.name)
 
     @property
     def report(self) -> RunReport | None:
@@ -237,12 +242,3 @@ class ModelRun:
 
 def _is_finished(run: RunHandle | RunReport) -> bool:
     return isinstance(run, RunReport) or run.done()
-
-
-def _pipeline_backend(given: object) -> PipelineBackend:
-    if isinstance(given, str):
-        return load(PIPELINE_BACKENDS, given)
-    if not PIPELINE_BACKENDS.accepts(given):
-        detail = "give a name, or an object with execute(model_run, **kwargs)"
-        raise PluginContractError(PIPELINE_BACKENDS.group, type(given).__name__, detail)
-    return given

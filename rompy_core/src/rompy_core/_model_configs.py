@@ -217,6 +217,8 @@ def _place_of(exc: BaseException, directory: Path, source: str) -> tuple[str, in
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink() or (path.is_file() and path.stat().st_nlink > 1):
+            path.unlink()  # what it is linked to is not of this workspace
         path.write_bytes(content)
     except OSError as exc:
         raise WorkspaceError(path, f"cannot be written: {exc.strerror or exc}") from exc

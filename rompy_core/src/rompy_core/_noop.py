@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from pathlib import Path
 from typing import Any, final
 
@@ -19,6 +21,7 @@ class NoopPostprocessor:
         model_run: Any,
         validate_outputs: bool = True,  # noqa: FBT001, FBT002 - the signature of the interface
         output_dir: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
         **kwargs: Any,  # noqa: ARG002 - accepted and unused, as the interface has it
     ) -> dict[str, Any]:
         """Process nothing.
@@ -27,6 +30,7 @@ class NoopPostprocessor:
             model_run: The model run.
             validate_outputs: Whether the directory must exist.
             output_dir: The directory to look at; the model run's workspace if left out.
+            timeout: How many seconds it may take to look through the directory.
             kwargs: Ignored.
 
         Returns:
@@ -53,13 +57,18 @@ class NoopPostprocessor:
         if not directory.is_dir():
             what = "is not a directory" if directory.exists() else "not found"
             return {**results, "success": False, "message": f"output directory {what}: {directory}"}
-        count = _count_files(directory)
+        count = _count_files(directory, time.monotonic() + (math.inf if timeout is None else timeout))
+        if count is None:
+            message = f"output directory not looked through within the timeout of {timeout} s: {directory}"
+            return {**results, "success": False, "message": message}
         return {**results, "message": f"nothing to process; {count} files in {directory}", "file_count": count}
 
 
-def _count_files(directory: Path) -> int:
+def _count_files(directory: Path, deadline: float) -> int | None:
     count = 0
     for _, subfolders, files in os.walk(directory):
+        if time.monotonic() > deadline:
+            return None
         subfolders[:] = [name for name in subfolders if name != RECORDS]
         count += len(files)
     return count

@@ -4,66 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast, final
 
 import attrs
 
-from rompy_core._binding import BoundBackend, as_config, bind_backend, check_bound, check_call, config_type_of
+from rompy_core._binding import Bound, BoundBackend, bind_backend, bind_postprocessor, check_bound
 from rompy_core._cleanup import Cleanup
-from rompy_core._errors import PluginContractError, RompyError
+from rompy_core._errors import ConfigError, PluginContractError, RompyError
 from rompy_core._foreign import (
     GeneratedRun,
     check_model_run,
     expected_workspace,
-    generate_workspace,
     message_of,
     success_of,
 )
+from rompy_core._foreign_configs import kind_of
 from rompy_core._logs import RunLogger
 from rompy_core._plain import plain
-from rompy_core._plugins import POSTPROCESSORS, load
+from rompy_core._plugins import POSTPROCESSORS
+from rompy_core._protocols import Postprocessor
 from rompy_core._records import PIPELINE, new_record_dir, utc_now, write_json
 from rompy_core._reports import RunReport, RunState
-from rompy_core._running import refuse_live_workspace, remember_moved, run_bound
+from rompy_core._running import remember_moved, run_bound, workspace_for
 
 logger = logging.getLogger(__name__)
 
 
-def bind_postprocessor(processor: object, options: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """Find the postprocessor and check its options; nothing is processed yet.
-
-    Args:
-        processor: A plugin's name, or a postprocessor object.
-        options: The postprocessor's options.
-
-    Returns:
-        What takes a model run and gives the results.
+def process_outputs(bound: Bound[Postprocessor], model_run: Any) -> Any:
+    """Call the postprocessor, and give back what it gave.
 
     Raises:
-        PluginError: The postprocessor cannot be used.
-        ConfigError: An option is wrong.
+        ModelRunError: *model_run* is none.
+        PluginContractError: What it gave says neither success nor failure.
     """
-    if isinstance(processor, str):
-        plugin, name = load(POSTPROCESSORS, processor), processor
-    elif not POSTPROCESSORS.accepts(processor):
-        detail = "give a name, or an object with process(model_run, **kwargs)"
-        raise PluginContractError(POSTPROCESSORS.group, type(processor).__name__, detail)
-    else:
-        plugin, name = processor, type(processor).__name__
-    config_type = config_type_of(plugin, POSTPROCESSORS.group, name)
-    if config_type is not None:
-        keywords: dict[str, Any] = {"config": as_config(config_type, options)}
-    else:
-        check_call(plugin.process, options, name)
-        keywords = dict(options)
-
-    def process(model_run: Any) -> Any:
-        check_model_run(model_run)
-        return check_results(plugin.process(model_run, **keywords), POSTPROCESSORS.group, name)
-
-    return process
+    check_model_run(model_run)
+    return check_results(bound(model_run), POSTPROCESSORS.group, bound.name)
 
 
 def check_results(results: Any, group: str, name: str) -> Any:
@@ -93,20 +70,26 @@ class _Execution:
 
     model_run: Any
     backend: BoundBackend
-    process: Callable[[Any], Any]
+    processor: Bound[Postprocessor]
     validate_stages: bool
     results: dict[str, Any]
     workspace_dir: Path | None = None
     report: RunReport | None = None
+    until_started: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack)
 
     def generate(self) -> None:
-        refuse_live_workspace(self.backend, self.model_run)
-        self.workspace_dir = generate_workspace(self.model_run)
+        self.workspace_dir = self.until_started.enter_context(workspace_for(self.backend, self.model_run, None))
         self.results["staging_dir"] = str(self.workspace_dir)
 
     def run(self) -> None:
         workspace_dir = self._workspace()
-        self.report = run_bound(self.backend, self.model_run, workspace_dir, self._take_note)
+        self.report = run_bound(
+            self.backend,
+            self.model_run,
+            workspace_dir,
+            has_started=self.until_started.close,
+            take_note=self._take_note,
+        )
         self.results["run_success"] = self.report.ok
         if not self.report.ok:
             limit = " (the wall-clock limit)" if self.report.state is RunState.TIMED_OUT else ""
@@ -114,7 +97,7 @@ class _Execution:
 
     def postprocess(self) -> None:
         # As for a backend: the inputs are there, and this is where.
-        given = self.process(GeneratedRun(self.model_run, self._workspace()))
+        given = process_outputs(self.processor, GeneratedRun(self.model_run, self._workspace()))
         self.results["postprocess_results"] = given
         if not success_of(given):
             raise _StageError(message_of(given) or "the postprocessor reports failure")
@@ -142,6 +125,7 @@ class LocalPipelineBackend:
         process_kwargs: Mapping[str, Any] | None = None,
         cleanup_on_failure: bool = False,  # noqa: FBT001, FBT002 - the signature of the interface
         validate_stages: bool = True,  # noqa: FBT001, FBT002 - the signature of the interface
+        backend_config: Any = None,
         **kwargs: Any,  # noqa: ARG002 - accepted and unused, as the interface has it
     ) -> dict[str, Any]:
         """Generate the inputs, run the model and process its outputs.
@@ -149,12 +133,13 @@ class LocalPipelineBackend:
         Args:
             model_run: The model run, ours or one that is like it.
             run_backend: A name, a config or a backend object, as for ``ModelRun.run``.
-            processor: A name or a postprocessor object.
+            processor: A name, a config or a postprocessor object, as for ``ModelRun.postprocess``.
             run_kwargs: The run backend's options.
             process_kwargs: The postprocessor's options.
             cleanup_on_failure: Whether to remove what this execution made if a stage fails; the record is moved to
                 ``output_dir/.rompy-failed/<run_id>/``. What was there before stays.
             validate_stages: Whether to look for the workspace before each stage that needs it.
+            backend_config: What rompy 0.6 calls *run_backend*; only one of the two can be given.
             kwargs: Ignored.
 
         Returns:
@@ -165,8 +150,9 @@ class LocalPipelineBackend:
             ValueError: The model run, a plugin's name or an option is wrong; nothing was written.
         """
         check_model_run(model_run)
-        backend = bind_backend(run_backend, run_kwargs or {})
-        process = bind_postprocessor(processor, process_kwargs or {})
+        backend = bind_backend(_only_one(run_backend, backend_config), run_kwargs or {})
+        processor = "noop" if processor is None else processor
+        bound = bind_postprocessor(processor, process_kwargs or {})
         check_bound(backend, model_run)
         results: dict[str, Any] = {
             "success": False,
@@ -174,23 +160,32 @@ class LocalPipelineBackend:
             "stages_completed": [],
             "run_backend": backend.name,
             "backend": backend.name,
-            "processor": processor if isinstance(processor, str) else type(processor).__name__,
+            "processor": processor if isinstance(processor, str) else kind_of(processor) or bound.name,
             "staging_dir": None,
             "run_success": False,
             "postprocess_results": None,
             "message": "",
         }
-        execution = _Execution(model_run, backend, process, validate_stages, results)
+        execution = _Execution(model_run, backend, bound, validate_stages, results)
         cleanup = Cleanup(model_run) if cleanup_on_failure else None
         started_at = utc_now()
         try:
-            _run_stages(execution)
+            with execution.until_started:
+                _run_stages(execution)
         finally:
             # Also for an interrupt, which goes on after this.
             record_dir = _write_record(execution, started_at.isoformat())
             if cleanup is not None and not results["success"]:
                 _clean_up(execution, cleanup, record_dir)
         return results
+
+
+def _only_one(run_backend: object, backend_config: object) -> object:
+    if backend_config is None:
+        return "local" if run_backend is None else run_backend
+    if run_backend not in (None, "local"):
+        raise ConfigError("LocalPipelineBackend", ["backend_config: is another word for run_backend; give one of them"])
+    return backend_config
 
 
 def _run_stages(execution: _Execution) -> None:

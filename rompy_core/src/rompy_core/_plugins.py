@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, TypeVar, cast
 
 import attrs
@@ -21,6 +21,7 @@ import attrs
 from rompy_core._errors import PluginConflictError, PluginContractError, PluginLoadError, PluginNotFoundError
 from rompy_core._problems import by_nearness, nearest
 from rompy_core._protocols import PipelineBackend, Postprocessor, RunBackend
+from rompy_core._signatures import signature_of
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
@@ -30,12 +31,14 @@ logger = logging.getLogger(__name__)
 
 _OURS: Final = {
     "rompy-core": 'pip install "rompy-core"',
+    "rompy-docker": 'pip install "rompy-core[docker]"',
     "rompy-local": 'pip install "rompy-core[local]"',
 }
 """Our distributions, and how each is installed."""
 
 _UNKNOWN: Final = "unknown"
 _PROVIDERS: Final = {
+    ("rompy.run", "docker"): "rompy-docker",
     ("rompy.run", "local"): "rompy-local",
     ("rompy.postprocess", "noop"): "rompy-core",
     ("rompy.pipeline", "local"): "rompy-core",
@@ -75,6 +78,74 @@ class PluginKind(Generic[PluginT]):
     group: str
     accepts: Callable[[object], TypeGuard[PluginT]]
     role: str
+
+    def method_of(self, plugin: PluginT) -> Callable[..., Any]:
+        """Give the method that makes *plugin* one of this kind."""
+        return cast("Callable[..., Any]", getattr(plugin, self.role.partition("(")[0]))
+
+
+@attrs.frozen
+class Advertised(Generic[PluginT]):
+    """What a plugin's name refers to: a class, a factory or a ready instance.
+
+    Attributes:
+        kind: What it must give.
+        name: The name that it was asked for by.
+        where: Where it comes from, for messages.
+        value: The class, factory or instance.
+    """
+
+    kind: PluginKind[PluginT]
+    name: str
+    where: str
+    value: Any
+
+    def needs(self, option: str) -> bool:
+        """Whether it cannot be made without *option*."""
+        signature = None if self.kind.accepts(self.value) or not callable(self.value) else signature_of(self.value)
+        return signature is not None and option in signature.required
+
+    def make(self, plugin_options: Mapping[str, Any]) -> PluginT:
+        """Make an instance, unless it is one.
+
+        Raises:
+            PluginError: It cannot be made so, or is no plugin of its kind.
+        """
+        if self.kind.accepts(self.value):
+            if plugin_options:
+                raise self._breach(f"is a ready instance and takes no options, found {', '.join(plugin_options)}")
+            return self.value
+        if not callable(self.value):
+            found = f"is {type(self.value).__name__}, neither a class nor callable"
+            raise self._breach(f"{found}, and has no {self.kind.role}")
+        self._check(plugin_options)
+        try:
+            made: object = self.value(**plugin_options)
+        except (Exception, SystemExit) as exc:
+            # Constructors of other hands may raise anything.
+            raise self._failure(f"{type(exc).__name__}: {exc}") from exc
+        if not self.kind.accepts(made):
+            raise self._breach(f"gives {type(made).__name__}, which has no {self.kind.role}")
+        return made
+
+    def _check(self, plugin_options: Mapping[str, Any]) -> None:
+        """Find what is missing and what is too much, before any code of the plugin runs."""
+        signature = signature_of(self.value)
+        if signature is None:
+            return
+        label: str = getattr(self.value, "__name__", "it")
+        problems = signature.unknown(plugin_options, label)
+        if missing := [name for name in signature.required if name not in plugin_options]:
+            example = ", ".join(f"{name!r}: ..." for name in missing)
+            problems.append(f"{label} needs {', '.join(missing)}; give plugin_options={{{example}}}")
+        if problems:
+            raise self._failure("; ".join(problems))
+
+    def _breach(self, found: str) -> PluginContractError:
+        return PluginContractError(self.kind.group, self.name, f"{self.where} {found}")
+
+    def _failure(self, found: str) -> PluginLoadError:
+        return PluginLoadError(self.kind.group, self.name, f"{self.where} cannot be made: {found}")
 
 
 def is_run_backend(obj: object) -> TypeGuard[RunBackend]:
@@ -130,19 +201,16 @@ def load_plugin(group: str, name: str, **plugin_options: Any) -> Any:
     """
     for kind in _KINDS:
         if kind.group == group:
-            return load(kind, name, **plugin_options)
+            return advertised(kind, name).make(plugin_options)
     groups = ", ".join(kind.group for kind in _KINDS)
     raise PluginNotFoundError(group, name, f"no such group of plugins; the groups are {groups}")
 
 
-def load(kind: PluginKind[PluginT], name: str, **plugin_options: Any) -> PluginT:
-    """Import, make and check the one plugin of *kind* called *name*; raises as ``load_plugin``."""
+def advertised(kind: PluginKind[PluginT], name: str) -> Advertised[PluginT]:
+    """Import what *name* refers to, and make nothing of it yet; raises as ``load_plugin``."""
     entry_point = find(kind.group, name)
-    made = _made(kind, name, _imported(kind.group, name, entry_point), entry_point, plugin_options)
-    if not kind.accepts(made):
-        where = f"{entry_point.value} of {_distribution(entry_point)}"
-        raise PluginContractError(kind.group, name, f"{where} gives {type(made).__name__}, which has no {kind.role}")
-    return made
+    where = f"{entry_point.value} of {_distribution(entry_point)}"
+    return Advertised(kind, name, where, _imported(kind.group, name, entry_point))
 
 
 def load_object(group: str, name: str, built_in: Iterable[str] = ()) -> Any:
@@ -196,6 +264,11 @@ def find(group: str, name: str, built_in: Iterable[str] = ()) -> EntryPoint:
     raise PluginConflictError(group, name, detail)
 
 
+def is_advertised(group: str, name: str) -> bool:
+    """Whether any distribution advertises *name*, or ``name@distribution``; imports nothing."""
+    return bool(_matching(_advertised(group), name))
+
+
 def _matching(everything: Iterable[EntryPoint], name: str) -> list[EntryPoint]:
     """Find what *name* may stand for: ``name@distribution`` first, for a plugin's own name may have an @, too."""
     bare, _, distribution = name.rpartition("@")
@@ -205,26 +278,6 @@ def _matching(everything: Iterable[EntryPoint], name: str) -> list[EntryPoint]:
 
 def _is_ours(ep: EntryPoint) -> bool:
     return _distribution(ep) in _OURS
-
-
-def _made(
-    kind: PluginKind[PluginT], name: str, advertised: Any, entry_point: EntryPoint, plugin_options: dict[str, Any]
-) -> object:
-    """Make an instance, unless an instance was advertised."""
-    where = f"{entry_point.value} of {_distribution(entry_point)}"
-    if kind.accepts(advertised):
-        if plugin_options:
-            detail = f"{where} is a ready instance and takes no options, found {', '.join(plugin_options)}"
-            raise PluginContractError(kind.group, name, detail)
-        return advertised
-    if not callable(advertised):
-        detail = f"{where} is {type(advertised).__name__}, neither a class nor callable, and has no {kind.role}"
-        raise PluginContractError(kind.group, name, detail)
-    try:
-        return advertised(**plugin_options)
-    except (Exception, SystemExit) as exc:
-        # Constructors of other hands may raise anything.
-        raise PluginLoadError(kind.group, name, f"{where} cannot be made: {type(exc).__name__}: {exc}") from exc
 
 
 def _not_found(group: str, name: str, everything: Iterable[EntryPoint], built_in: Iterable[str]) -> str:
@@ -311,7 +364,9 @@ def _scan(_search_path: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
         if advertised and key not in seen:
             seen.add(key)
             with contextlib.suppress(PackageNotFoundError):  # its folder has another name than its metadata
-                advertised = _entry_points(distribution(name))
+                first = distribution(name)
+                if _name_and_version(first)[0] != _UNKNOWN:  # what an uninstallation left behind hides nothing
+                    advertised = _entry_points(first)
             found += advertised
     return tuple(found)
 

@@ -41,7 +41,7 @@ def is_alive(process: ProcessIdentity) -> bool | None:
 
 def _pid_namespace() -> str | None:
     try:
-        return os.readlink("/proc/self/ns/pid")
+        return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return None
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard, cast, runtime_checkable
@@ -18,8 +17,9 @@ from rompy_core._foreign import GeneratedRun, expected_workspace, generate_works
 from rompy_core._live import CallHandle, log_end
 from rompy_core._logs import RunLogger
 from rompy_core._protocols import RunBackend, RunHandle, SubmittingBackend
-from rompy_core._records import open_record, read_report, refuse_live, utc_now
+from rompy_core._records import open_record, read_report, refuse_busy, refuse_live, utc_now
 from rompy_core._reports import RunReport, RunState
+from rompy_core._workspaces import claimed, make_workspace
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +42,12 @@ def submit_bound(bound: BoundBackend, model_run: Any, workspace_dir: Path) -> Ru
 
 def run_in(bound: BoundBackend, model_run: Any, workspace_dir: str | os.PathLike[str] | None) -> RunReport:
     """Run to the end in the given workspace, or else in one that is generated; see ``run_bound``."""
-    try:
-        path = workspace_of(bound, model_run, workspace_dir)
-    except StartError as exc:
-        return _not_started(exc)
-    return run_bound(bound, model_run, path)
+    with contextlib.ExitStack() as until_started:
+        try:
+            path = until_started.enter_context(workspace_for(bound, model_run, workspace_dir))
+        except StartError as exc:
+            return _not_started(exc)
+        return run_bound(bound, model_run, path, has_started=until_started.close)
 
 
 def _not_started(exc: StartError) -> RunReport:
@@ -55,21 +56,28 @@ def _not_started(exc: StartError) -> RunReport:
 
 
 def run_bound(
-    bound: BoundBackend, model_run: Any, workspace_dir: Path, take_note: Callable[[RunReport], None] = lambda _: None
+    bound: BoundBackend,
+    model_run: Any,
+    workspace_dir: Path,
+    *,
+    has_started: Callable[[], None],
+    take_note: Callable[[RunReport], None] = lambda _: None,
 ) -> RunReport:
     """Run to the end in *workspace_dir*; a run that could not be started is a report, too.
 
-    An exception in this thread, such as ``KeyboardInterrupt``, cancels the run and goes on after its end; *take_note*
-    is called with the report then.
+    *has_started* is called once there is a record of it. An exception in this thread, such as ``KeyboardInterrupt``,
+    cancels the run and goes on after its end; *take_note* is called with the report then.
     """
     handle: RunHandle | None = None
     begun_at = utc_now()
     try:
         if _is_submitting(bound.plugin):
             with submit_bound(bound, model_run, workspace_dir) as handle:
+                has_started()
                 return handle.wait()
         # In the caller's own thread, where an interrupt reaches the backend's code.
         handle = _remembered(model_run, lambda: _call_handle(bound, model_run, workspace_dir))
+        has_started()
         return cast("CallHandle", handle).run().wait()
     except StartError as exc:
         return _not_started(exc)
@@ -125,36 +133,45 @@ def run_to_end(
     return to_bool(run_in(bound, model_run, workspace_dir))
 
 
-def workspace_of(bound: BoundBackend, model_run: Any, workspace_dir: str | os.PathLike[str] | None) -> Path:
-    """Give the given workspace, or else generate it, unless a run is live in it.
+@contextlib.contextmanager
+def workspace_for(bound: BoundBackend, model_run: Any, workspace_dir: str | os.PathLike[str] | None) -> Generator[Path]:
+    """Give the given workspace, or else generate it and keep other runs out until the block is left.
+
+    Leave it as soon as the run has its record, which keeps them out from then on.
 
     Raises:
         WorkspaceError: The given one is no directory.
-        StartError: A run is live where the inputs would be written.
+        StartError: A run is live where the inputs would be written, or another one is being prepared there.
     """
     if workspace_dir is None:
-        refuse_live_workspace(bound, model_run)
-        return generate_workspace(model_run)
+        with _claimed_workspace(bound, model_run):
+            yield generate_workspace(model_run)
+        return
     path = Path(workspace_dir)
     if not path.is_dir():
         raise WorkspaceError(path, "workspace_dir is no directory; leave it out to have the inputs generated")
-    return path
+    yield path
 
 
-def refuse_live_workspace(bound: BoundBackend, model_run: Any) -> None:
-    """Refuse to generate where a run is live, as far as it can be told before where that is.
-
-    Raises:
-        StartError: A run is live there.
-    """
+@contextlib.contextmanager
+def _claimed_workspace(bound: BoundBackend, model_run: Any) -> Generator[None]:
+    """Keep other runs out of the workspace, as far as it can be told before it is generated where that is."""
     expected = expected_workspace(model_run)
     if expected is None:
+        yield
         return
-    try:
-        refuse_live(expected, run_id=model_run.run_id, backend=bound.name)
-    except StartError as exc:
-        _remember(model_run, exc.report)
-        raise
+    run_id: str = model_run.run_id
+    with contextlib.ExitStack() as held:
+        try:
+            if isinstance(model_run, _Remembers):  # one of ours, which would make it next
+                make_workspace(expected, run_id)
+            if not held.enter_context(claimed(expected)):
+                raise refuse_busy(expected, run_id=run_id, backend=bound.name)
+            refuse_live(expected, run_id=run_id, backend=bound.name)
+        except StartError as exc:
+            _remember(model_run, exc.report)
+            raise
+        yield
 
 
 def _remembered(model_run: Any, start: Callable[[], RunHandle]) -> RunHandle:
@@ -185,12 +202,7 @@ def _call_handle(bound: BoundBackend, model_run: Any, workspace_dir: Path) -> Ca
 
 
 def _call(bound: BoundBackend, model_run: Any, workspace_dir: Path) -> tuple[RunState, str]:
-    options = dict(bound.options)
-    if bound.config is not None:
-        options["config"] = bound.config
-    if _takes(bound.plugin.run, "workspace_dir"):
-        options["workspace_dir"] = workspace_dir
-    result = bound.plugin.run(GeneratedRun(model_run, workspace_dir), **options)
+    result = bound(GeneratedRun(model_run, workspace_dir), workspace_dir=workspace_dir)
     success = success_of(result)
     if success is None:
         return RunState.FAILED, f"the backend gave {type(result).__name__}, which says neither success nor failure"
@@ -200,10 +212,3 @@ def _call(bound: BoundBackend, model_run: Any, workspace_dir: Path) -> tuple[Run
 def _why(result: object) -> str:
     message = message_of(result)
     return f"the backend reports failure: {message}" if message else "the backend reports failure"
-
-
-def _takes(method: Callable[..., Any], name: str) -> bool:
-    try:
-        return name in inspect.signature(method).parameters
-    except (TypeError, ValueError):
-        return False

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import os
+import secrets
 import shutil
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,28 +42,40 @@ def check_run_id(_: Any, __: attrs.Attribute[Any], value: object) -> None:
 
 
 def make_workspace(path: Path, run_id: str) -> None:
-    """Make the directory *path*; mark it as ours only where it was not there before.
+    """Make the directory *path*; it is marked as ours from its first moment on, and only where it was not there before.
 
     Raises:
         WorkspaceError: Something else is in its place.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir()
-        (path / RECORDS).mkdir(exist_ok=True)  # a run of another process may have been as quick
-        write_json(path / RECORDS / MARKER, {"run_id": run_id, "created_at": utc_now().isoformat()})
-    except FileExistsError:
-        if not path.is_dir():
-            raise WorkspaceError(path, "cannot be a workspace, for it is no directory") from None
+        if not os.path.lexists(path):
+            _make_marked(path, run_id)
     except OSError as exc:
         raise WorkspaceError(path, f"cannot be made: {exc.strerror or exc}") from exc
+    if not path.is_dir():
+        raise WorkspaceError(path, "cannot be a workspace, for it is no directory")
 
 
-def remove_workspace(path: Path) -> None:
-    """Remove a workspace that ``make_workspace`` made; symbolic links are not followed.
+def _make_marked(path: Path, run_id: str) -> None:
+    temporary = path.with_name(f"{RECORDS}-{secrets.token_hex(4)}")  # no run_id begins so
+    try:
+        (temporary / RECORDS).mkdir(parents=True)
+        write_json(temporary / RECORDS / MARKER, {"run_id": run_id, "created_at": utc_now().isoformat()})
+        temporary.rename(path)
+    except BaseException as exc:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not (isinstance(exc, OSError) and path.is_dir()):  # a run of another process has been as quick
+            raise
+
+
+def clear_workspace(path: Path) -> None:
+    """Empty a workspace that ``make_workspace`` made, earlier records included; symbolic links are not followed.
+
+    The directory itself stays, with the mark that it is ours: whoever has claimed it goes on having it.
 
     Raises:
-        WorkspaceError: It is not ours to remove, or a run is live in it.
+        WorkspaceError: It is not ours to empty, or a run is live in it.
     """
     if path.is_symlink():
         raise WorkspaceError(path, "is a symbolic link, which delete_existing does not follow; remove it yourself")
@@ -74,9 +91,41 @@ def remove_workspace(path: Path) -> None:
     if live is not None:
         raise WorkspaceError(path, f"has a live run (record {str(live.record_dir)!r}); wait for it or cancel it")
     try:
-        shutil.rmtree(path)
+        for child in (*path.iterdir(), *(path / RECORDS).iterdir()):
+            if child.name not in (RECORDS, MARKER):
+                _remove(child)
     except OSError as exc:
         raise WorkspaceError(path, f"cannot be removed: {exc.strerror or exc}") from exc
+
+
+@contextlib.contextmanager
+def claimed(path: Path) -> Generator[bool]:
+    """Have a workspace for oneself until the block is left; gives whether that is so.
+
+    This holds between threads and between processes, and ends with the process. Where there is no such directory, or
+    its file system has no locks, nobody is kept out.
+    """
+    try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        yield True
+        return
+    try:
+        yield _lock(directory)
+    finally:
+        with contextlib.suppress(OSError):  # a process that was forked meanwhile has this lock, too, until it is let go
+            fcntl.flock(directory, fcntl.LOCK_UN)
+        os.close(directory)
+
+
+def _lock(directory: int) -> bool:
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def snapshot(path: Path) -> frozenset[str] | None:
@@ -99,6 +148,18 @@ def remove_new(path: Path, before: frozenset[str] | None) -> None:
             new.rmdir()
         else:
             new.unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+        return
+    try:
+        shutil.rmtree(path)
+    except OSError as exc:
+        if exc.errno != errno.ENOTEMPTY:
+            raise
+        shutil.rmtree(path)  # a run that was refused meanwhile has left its report there
 
 
 def _below(path: Path) -> set[str]:

@@ -1,0 +1,255 @@
+"""Configs of other libraries: which plugin each is for, and what its fields are among that plugin's options.
+
+Such a config is any object with ``get_backend_class()`` or ``get_postprocessor_class()``; its fields are what its
+``model_dump()`` gives, or its attributes. Nothing of its library is imported. Where the class that it asks for is
+rompy 0.6.4's own, the plugin of ours with the same purpose takes its place, and the fields are put into the words of
+that plugin. Where it is any other class, that class is used, with the config as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+import os
+import re
+import shlex
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, TypeVar, cast
+
+import attrs
+
+from rompy_core._errors import ConfigError, PluginLoadError
+from rompy_core._plugins import Advertised, PluginKind, advertised
+from rompy_core._problems import fields_of
+from rompy_core._signatures import signature_of
+
+PluginT = TypeVar("PluginT")
+Options = dict[str, Any]
+logger = logging.getLogger(__name__)
+
+_ASKS: Final = {"rompy.run": "get_backend_class", "rompy.postprocess": "get_postprocessor_class"}
+_BUILDS: Final = "build_processor"
+_KIND: Final = ("type", "model_type")
+"""Fields that say of which kind a config is."""
+_COMMON: Final = ("timeout", "env_vars", "working_dir")
+"""What rompy 0.6.4 gives every config of a postprocessor, and keeps from the postprocessor."""
+
+
+def is_foreign_config(value: object) -> bool:
+    """Whether *value* is an object that says which plugin it is for."""
+    return any(_can(value, name) for name in (*_ASKS.values(), _BUILDS))
+
+
+def plugin_for(kind: PluginKind[PluginT], config: Any) -> Advertised[PluginT]:
+    """Give what *config* asks for: our plugin where it asks for rompy's own, else the class that it names.
+
+    Raises:
+        ConfigError: It is a config for another kind of plugin.
+        PluginError: It does not give a class, or our plugin is not installed.
+    """
+    label = type(config).__name__
+    if kind.group == "rompy.postprocess" and _can(config, _BUILDS):
+        return Advertised(kind, label, f"{label}.{_BUILDS}()", _asked(kind.group, config, _BUILDS))
+    if not _can(config, _ASKS.get(kind.group, "")):
+        raise ConfigError(label, [f"is no config for a plugin of {kind.group}"])
+    given = _asked(kind.group, config, _ASKS[kind.group])
+    counterpart = _COUNTERPARTS.get(_reference(given))
+    if counterpart is not None or isinstance(given, str):
+        return advertised(kind, counterpart.plugin if counterpart else given)
+    return Advertised(kind, getattr(given, "__name__", label), f"{_reference(given)}, which {label} asks for,", given)
+
+
+def options_from(config: Any, config_type: type[Any]) -> Options:
+    """Give the fields of *config* as options of *config_type*.
+
+    A field that a user's own subclass added and that *config_type* has not, too, is that subclass's business: it is
+    left out, with a warning where it was set.
+
+    Raises:
+        ConfigError: It is a config for another plugin, or a field has no counterpart.
+    """
+    values = _without_kind(config)
+    counterpart = _counterpart(config)
+    if counterpart is not None:
+        meant: object = getattr(config_type, "backend", counterpart.plugin)
+        if meant != counterpart.plugin:
+            raise ConfigError(config_type.__name__, [f"config: {type(config).__name__} is for {counterpart.plugin!r}"])
+        values = counterpart.translate(values)
+    known: Collection[str] = fields_of(config_type) or values
+    _warn_of(config, set(values) - set(known))
+    return {name: value for name, value in values.items() if name in known}
+
+
+def keywords_from(config: Any, method: Callable[..., Any]) -> Options:
+    """Give the fields of *config* as keyword arguments of *method*, as far as it takes them.
+
+    ``timeout``, ``env_vars`` and ``working_dir`` are given only to a method that names them: one with ``**kwargs`` was
+    written for a rompy that keeps them to itself, and may pass on what it does not know.
+    """
+    counterpart = _counterpart(config)
+    values = _without_kind(config)
+    values = counterpart.translate(values) if counterpart else values
+    signature = signature_of(method, positional=1)
+    if signature is None:
+        return values
+    taken = {name for name in values if name in signature.names or (signature.is_open and name not in _COMMON)}
+    _warn_of(config, set(values) - taken)
+    return {name: value for name, value in values.items() if name in taken}
+
+
+def fields_of_config(config: Any) -> Options:
+    """Give the fields of a config of any make, with their values as they are.
+
+    Raises:
+        ConfigError: They cannot be read.
+    """
+    try:
+        return _fields(config)
+    except Exception as exc:
+        # Code of other hands may raise anything.
+        problem = f"its fields cannot be read: {type(exc).__name__}"
+        raise ConfigError(type(config).__name__, [problem]) from exc
+
+
+def kind_of(config: object) -> str | None:
+    """Give the name that a config of another library has for its kind (``type``), if *config* is one and has it."""
+    name = getattr(config, "type", None) if is_foreign_config(config) else None
+    return name if isinstance(name, str) else None
+
+
+def _without_kind(config: object) -> Options:
+    return {name: value for name, value in fields_of_config(config).items() if name not in _KIND}
+
+
+def _fields(config: Any) -> Options:
+    if _can(config, "model_dump"):
+        return dict(config.model_dump())
+    names: Collection[str] = fields_of(type(cast("object", config)))
+    if dataclasses.is_dataclass(config):
+        names = [field.name for field in dataclasses.fields(config)]
+    return {name: getattr(config, name) for name in names or vars(config) if not name.startswith("_")}
+
+
+def _warn_of(config: object, unused: Collection[str]) -> None:
+    chosen = cast("Collection[str]", getattr(config, "model_fields_set", unused))
+    if names := sorted(set(unused) & set(chosen)):
+        logger.warning("fields of a config are not used, for its plugin has no such option: %s", ", ".join(names))
+
+
+def _can(value: object, name: str) -> bool:
+    try:
+        return not inspect.isclass(value) and callable(getattr(value, name, None))
+    except Exception:  # noqa: BLE001 - looking at an attribute of other hands may run their code
+        return False
+
+
+def _asked(group: str, config: object, name: str) -> Any:
+    label = type(config).__name__
+    try:
+        return getattr(config, name)()
+    except (Exception, SystemExit) as exc:
+        # Code of other hands may raise anything, and most import their plugin here.
+        raise PluginLoadError(group, label, f"{label}.{name}() raised {type(exc).__name__}: {exc}") from exc
+
+
+def _reference(value: object) -> str:
+    return f"{getattr(value, '__module__', '')}:{getattr(value, '__qualname__', type(value).__name__)}"
+
+
+@attrs.frozen
+class _Counterpart:
+    """A plugin of ours that takes the place of one of rompy's, and how to put the fields of a config into its words."""
+
+    plugin: str
+    translate: Callable[[Options], Options]
+
+
+def _counterpart(config: object) -> _Counterpart | None:
+    for group, name in _ASKS.items():
+        if _can(config, name):
+            return _COUNTERPARTS.get(_reference(_asked(group, config, name)))
+    return None
+
+
+def _local(values: Options) -> Options:
+    """Put rompy's ``LocalConfig`` into our words.
+
+    ``shell=False``: the command is split into words, which run without a shell. ``capture_output=False``: the output is
+    sent on as it comes; it is kept in files either way, for the verdict is read from it.
+    """
+    command = values.get("command") or None
+    if not values.pop("shell", True) and isinstance(command, str):
+        command = _words("command", command)
+    streams = not values.pop("capture_output", True) or values.get("stream_output", False)
+    return {**_placed(values), "command": command, "stream_output": streams}
+
+
+def _docker(values: Options) -> Options:
+    """Put rompy's ``DockerConfig`` into our words.
+
+    There, ``executable`` is a piece of a ``bash`` command line, ``volumes`` have paths of the host (never the names of
+    volumes), the container is that of an ordinary ``docker run``, whose root may do what root may, and ``working_dir``
+    is a directory of the host: it is mounted at the same place.
+    """
+    values = _placed(values)
+    volumes = [_on_host(volume) for volume in values.get("volumes", ())]
+    if values.get("working_dir") is not None:
+        volumes.append(f"{values['working_dir']}:{values['working_dir']}")
+    if values.get("user") == "root":
+        values["user"] = "0:0"  # which needs no passwd file in the image
+        values.setdefault("cap_drop", [])
+    return {**values, **_program(values), "volumes": volumes}
+
+
+def _program(values: Mapping[str, Any]) -> Options:
+    """Give ``executable`` and ``mpiexec``: words where they are mere words, else a line for bash."""
+    line, mpiexec = values.get("executable") or None, values.get("mpiexec") or None
+    if not isinstance(line, str) or _MERE_WORDS.fullmatch(line):
+        return {"executable": _words("executable", line) if isinstance(line, str) else line, "mpiexec": mpiexec}
+    ranks = f"{mpiexec} -n {values.get('cpu', 1)} " if mpiexec else ""
+    return {"executable": ("bash", "-c", ranks + line), "mpiexec": None}
+
+
+_MERE_WORDS: Final = re.compile(
+    r"""[ \t]* (?!\w+=)                                # not: NAME=value program
+        (?: [\w@%+:,./=-] | '[^']*' | "[^"$`\\!]*" )+
+        (?: [ \t]+ (?: [\w@%+:,./=-] | '[^']*' | "[^"$`\\!]*" )+ )* [ \t]*""",
+    re.VERBOSE | re.ASCII,
+)
+"""A line that means the same with a shell and without one."""
+
+
+def _noop(values: Options) -> Options:
+    """Put rompy's ``NoopPostprocessorConfig`` into our words: it runs nothing, so it needs no environment."""
+    values = _placed(values)
+    values.pop("env_vars", None)
+    return {**values, "output_dir": values.pop("working_dir", None)}
+
+
+def _placed(values: Options) -> Options:
+    """Take ``working_dir`` from the caller's directory, as rompy does; with us it is relative to the workspace."""
+    directory = values.get("working_dir")
+    return values if directory is None else {**values, "working_dir": os.path.abspath(directory)}  # noqa: PTH100 - resolve() would follow symbolic links
+
+
+def _on_host(volume: object) -> object:
+    if not isinstance(volume, str):
+        return volume
+    source, colon, target = volume.partition(":")
+    return f"{os.path.abspath(source)}{colon}{target}"  # noqa: PTH100 - as above
+
+
+def _words(option: str, line: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(line))
+    except ValueError as exc:
+        raise ConfigError("config", [f"{option}: cannot be split into words: {exc}"]) from None
+
+
+_COUNTERPARTS: Final[Mapping[str, _Counterpart]] = {
+    "rompy.run:LocalRunBackend": _Counterpart("local@rompy-local", _local),
+    "rompy.run.docker:DockerRunBackend": _Counterpart("docker@rompy-docker", _docker),
+    "rompy.postprocess:NoopPostprocessor": _Counterpart("noop@rompy-core", _noop),
+}
+"""The classes of rompy 0.6.4 that its own configs ask for, each with the plugin of ours that takes its place."""
