@@ -9,6 +9,7 @@ import abc
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
@@ -32,6 +33,9 @@ _TICK_S: Final = 0.1
 """How often the output is looked at, and a request to cancel."""
 _PROGRESS_EVERY_S: Final = 10.0
 _PROGRESS_EVERY: Final = 0.1
+_LONGEST_WAIT_S: Final = 0.25
+"""A signal that comes between Python's look for one and the system call that waits is seen when that call returns: a
+Ctrl-C would be lost to a wait without end."""
 _FULL_BYTES: Final = 2**16
 
 
@@ -71,10 +75,13 @@ class _Handle(abc.ABC):
 
     def wait(self, timeout: float | None = None) -> RunReport:
         """Wait for the end of the run; see ``RunHandle``."""
-        try:
-            return self._future.result(timeout)
-        except TimeoutError:
-            raise TimeoutError(f"run {self.run_id!r} has not ended within the {timeout} s of this wait") from None
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            left = deadline - time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                return self._future.result(max(min(left, _LONGEST_WAIT_S), 0.0))
+            if left <= _LONGEST_WAIT_S:
+                raise TimeoutError(f"run {self.run_id!r} has not ended within the {timeout} s of this wait")
 
     def __await__(self) -> Generator[Any, None, RunReport]:
         return asyncio.wrap_future(self._future).__await__()
