@@ -15,7 +15,7 @@ import pytest
 pytestmark = [pytest.mark.packaging, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
-DISTRIBUTIONS = ("rompy_core", "rompy_local")
+DISTRIBUTIONS = ("rompy_core", "rompy_docker", "rompy_local")
 
 Install = Callable[..., Path]
 
@@ -91,16 +91,17 @@ def test_the_core_alone_brings_attrs_and_cattrs(install: Install) -> None:
     )
 
 
-def test_the_core_alone_says_how_to_get_the_local_backend(install: Install) -> None:
+@pytest.mark.parametrize("backend", ["local", "docker"])
+def test_the_core_alone_says_how_to_get_a_backend(install: Install, backend: str) -> None:
     python = install("rompy-core")
 
     said = ask(
         python,
-        "import rompy_core as r\ntry: r.ModelRun(run_id='a').run('local', command='true')\n"
+        f"import rompy_core as r\ntry: r.ModelRun(run_id='a').run('{backend}', command='true')\n"
         "except ValueError as exc: print(json.dumps(str(exc)))",
     )
 
-    assert 'pip install "rompy-core[local]"' in str(said)
+    assert f'pip install "rompy-core[{backend}]"' in str(said)
 
 
 def test_the_extra_brings_the_local_backend(install: Install) -> None:
@@ -116,7 +117,24 @@ def test_the_extra_brings_the_local_backend(install: Install) -> None:
     )
 
 
+def test_the_extra_brings_the_docker_backend(install: Install) -> None:
+    python = install("rompy-core[docker]")
+
+    assert {"rompy-docker", "docker"} <= installed(python)
+    assert not {"rompy-local", "psutil"} & installed(python)
+    said = ask(
+        python,
+        "import rompy_core as r, tempfile\n"
+        "m = r.ModelRun(run_id='a', output_dir=tempfile.mkdtemp())\n"
+        "done = m.run('docker', image='x', engine='unix:///no-such-engine.sock')\n"
+        "print(json.dumps([done, m.report.state, m.report.reason]))",
+    )
+    assert isinstance(said, list)
+    assert said[:2] == [False, "NOT_STARTED"]
+    assert "unix:///no-such-engine.sock" in said[2]
+
+
 def test_every_extra_can_be_installed(install: Install) -> None:
     python = install("rompy-core[all]")
 
-    assert {"rompy-local", "jinja2", "pyyaml"} <= installed(python)
+    assert {"rompy-docker", "rompy-local", "jinja2", "pyyaml"} <= installed(python)
