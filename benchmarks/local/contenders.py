@@ -31,7 +31,7 @@ class Contender:
 
     Attributes:
         name: As the tables show it.
-        worker: The file below ``workers/`` that runs its commands, and its options.
+        worker: The file below ``workers/``, or anywhere, that runs its commands, and its options.
         cases: The cases that it takes part in.
         requirement: What is installed for it; ``None`` where this project's environment has it.
         program: Where only its command line is measured: the program in its environment, and options.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -38,10 +38,15 @@ class Results(Generic[ResultT]):
         return [(contender.name, problem) for contender, problem in self.problems.items()]
 
 
-def interleaved(case: str, rounds: int, measure: Callable[[Contender], ResultT]) -> Results[ResultT]:
+def interleaved(
+    case: str,
+    rounds: int,
+    measure: Callable[[Contender], ResultT],
+    contenders: Sequence[Contender] = CONTENDERS,
+) -> Results[ResultT]:
     """Have each contender measured once a round, each round beginning with the next one."""
     results: Results[ResultT] = Results()
-    taking_part = [contender for contender in CONTENDERS if case in contender.cases]
+    taking_part = [contender for contender in contenders if case in contender.cases]
     for contender in taking_part:
         try:
             contender.check_installed()
