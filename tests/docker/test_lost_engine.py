@@ -106,12 +106,12 @@ def test_the_end_of_a_run_needs_no_engine(
     submit: Submit, own_engine: PrivateEngine, living: Living, until: Until, state: RunState
 ) -> None:
     timeout = 1.5 if state is RunState.TIMED_OUT else None
-    handle = submit(timeout=timeout, grace_s=0.5, engine_timeout=8)
+    handle = submit(timeout=timeout, grace_s=0.5, engine_timeout=5)
     own_engine.freeze()
     if timeout is None:
         handle.cancel()
 
-    until(lambda: living() == [], "the end of the processes", 6)
+    until(lambda: living() == [], "the end of the processes", 4.5)
     was_done = handle.done()
     report = handle.wait(20)
     own_engine.thaw()
