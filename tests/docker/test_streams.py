@@ -155,6 +155,7 @@ def test_twenty_runs_at_once_from_one_process(
 
     threads = [threading.Thread(target=one, args=[number]) for number in range(20)]
     files = psutil.Process().num_fds()
+    children = psutil.Process().children()  # such as the registry of other tests
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -168,7 +169,7 @@ def test_twenty_runs_at_once_from_one_process(
         assert report.stdout_path is not None
         assert report.stdout_path.read_text() == (tmp_path / f"run{number}" / "mine").read_text() == f"{number}\n"
     assert containers() == []
-    assert psutil.Process().children() == []
+    assert set(psutil.Process().children()) <= set(children)
     assert files_after <= files
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("rompy")] == []
 

@@ -30,6 +30,8 @@ _LOOK_S: Final = 5.0
 _LOOK_AGAIN_S: Final = 0.02
 _SETTLES_S: Final = 1.0
 """How long after the end of its output an engine may still say that a container runs that has ended."""
+_OOM_IS_TOLD_S: Final = 0.25
+"""How much later than the end of a container Docker 20.10 may learn that the kernel killed a process for memory."""
 _GIVE_UP_S: Final = 60.0
 """How long a killed container may resist (only one whose processes hang inside the kernel does)."""
 _BEGINNING: Final = 2**12
@@ -335,10 +337,23 @@ class Container:
         self._output.close(0.0 if is_lost else self._engine.timeout_s)
         facts = self._measured()
         if not is_lost:
+            state = self._looked_again(state or {})
             self._fetch_files()
         self._remove()
         facts |= self._ending_facts({} if state is None else state)
         return Outcome(wall_time_s=wall_time_s, warnings=tuple(self._warnings), **facts)
+
+    def _looked_again(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Ask once more how a run with a memory limit has failed: that it was for memory can be told after its end."""
+        is_clear = self._watch.memory is None or state.get("OOMKilled") or not state.get("ExitCode")
+        if is_clear or self._end is not None:
+            return state
+        time.sleep(_OOM_IS_TOLD_S)
+        try:
+            again: Mapping[str, Any] = self._engine.inspect(self._id)["State"]
+        except EngineError:
+            return state
+        return {**state, "OOMKilled": again.get("OOMKilled")}
 
     def _measured(self) -> dict[str, Any]:
         meter = self._meter
