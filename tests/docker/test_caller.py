@@ -33,12 +33,13 @@ from rompy_docker._engine import Engine
 model = ModelRun(run_id="case", output_dir=sys.argv[1])
 options = dict(json.loads(sys.argv[2]), executable=["sh", "-c", "echo begun; sleep 300"], timeout=100, grace_s=5)
 def hold(owner, name, after=None):
-    # Stay for ever at a call of the backend's, or just after it.
+    # Stay at a call of the backend's, or just after it, until the end or a line on standard input.
     inner = getattr(owner, name)
     def held(*args, **kwargs):
         value = inner(*args, **kwargs) if after else None
         print("held", flush=True)
-        time.sleep(300)
+        sys.stdin.readline()
+        return value if after else inner(*args, **kwargs)
     setattr(owner, name, held)
 """
 DURING_PREPARATION = "hold(launch, 'ready_image'); model.run('docker', **options)"
@@ -56,7 +57,8 @@ def call(tmp_path: Path, engine_options: dict[str, Any], images: Any, containers
 
     def start(source: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", PRELUDE + source, str(tmp_path), options]
-        caller = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        caller = subprocess.Popen(command, text=True, process_group=0, **pipes)
         started.append(caller)
         return caller
 
@@ -247,7 +249,7 @@ def test_an_interrupt_while_the_container_is_being_started_leaves_none(
     assert caller.stdout.readline() == "held\n", caller.communicate()
 
     caller.send_signal(signal.SIGINT)
-    _, errors = caller.communicate(timeout=20)
+    _, errors = caller.communicate("go on\n", timeout=20)
 
     assert "KeyboardInterrupt" in errors
     assert containers() == []

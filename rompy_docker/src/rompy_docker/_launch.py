@@ -7,12 +7,13 @@ import functools
 import logging
 import os
 import posixpath
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, cast, final
 
-from rompy_core import RunLogger, RunRecord, RunState, StartError
+from rompy_core import LiveRun, RunLogger, RunRecord, RunState, StartError
 from rompy_docker._config import DockerConfig
 from rompy_docker._container import Container, Watch
 from rompy_docker._copies import copied_in, copied_out, refuse_uncopied
@@ -21,6 +22,7 @@ from rompy_docker._images import ready_image
 from rompy_docker._labels import container_name, labels_for
 from rompy_docker._output import Output
 from rompy_docker._reap import hold, let_go
+from rompy_docker._shield import shielded
 from rompy_docker._spec import ContainerSpec, container_spec
 from rompy_docker._watchdog import Watchdog, WatchdogError
 
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where a command is looked for if neither the options nor the image say so; as Docker's engine does."""
+_CANCELLED: Final = "cancelled while it was being started"
+_INTERRUPTED: Final = f"{_CANCELLED}: KeyboardInterrupt"
 _EXECUTABLE: Final = 0o111
 _DIRECTORY: Final = 1 << 31
 _LINK: Final = 1 << 27
@@ -55,22 +59,45 @@ def started(
     Raises:
         StartError: It cannot be started, or another process asked for the end meanwhile.
     """
+    is_interrupted = threading.Event()
+
+    def end(container: Container) -> None:
+        container.stop(RunState.CANCELLED, _INTERRUPTED)
+        LiveRun(record, container, config, log).wait()
+
+    work = functools.partial(_started, record, config, argv, watchdog, log, is_interrupted)
+    return shielded(work, give_up=is_interrupted.set, discard=end)
+
+
+def _started(
+    record: RunRecord,
+    config: DockerConfig,
+    argv: Sequence[str],
+    watchdog: Watchdog,
+    log: RunLogger,
+    is_interrupted: threading.Event,
+) -> Container:
+    check = functools.partial(_refuse_cancelled, record, is_interrupted)
     try:
-        return _launched(record, config, argv, watchdog, log)
+        return _launched(record, config, argv, watchdog, log, check)
     except LaunchCancelledError as exc:
         raise StartError(str(exc), record.finish(RunState.CANCELLED, str(exc))) from exc
     except (EngineError, LaunchError, OSError) as exc:
         raise record.refusal(str(exc)) from exc
     except BaseException as exc:
         # An interrupt: nobody will get a handle, so the run ends here, and its record with it.
-        record.finish(RunState.CANCELLED, f"cancelled while it was being started: {type(exc).__name__}")
+        record.finish(RunState.CANCELLED, f"{_CANCELLED}: {type(exc).__name__}")
         raise
 
 
 def _launched(
-    record: RunRecord, config: DockerConfig, argv: Sequence[str], watchdog: Watchdog, log: RunLogger
+    record: RunRecord,
+    config: DockerConfig,
+    argv: Sequence[str],
+    watchdog: Watchdog,
+    log: RunLogger,
+    check: Callable[[], None],
 ) -> Container:
-    check = functools.partial(_refuse_cancelled, record)
     with contextlib.ExitStack() as undo:
         name = container_name(record)
         guard = Guard(record, watchdog, config, name)  # from here on the record is completed, whatever becomes of us
@@ -144,7 +171,9 @@ class Guard:
         self._watchdog.release()
 
 
-def _refuse_cancelled(record: RunRecord) -> None:
+def _refuse_cancelled(record: RunRecord, is_interrupted: threading.Event) -> None:
+    if is_interrupted.is_set():
+        raise LaunchCancelledError(_INTERRUPTED)
     if record.cancel_requested():
         raise LaunchCancelledError("cancelled from another process while it was being started")
 
