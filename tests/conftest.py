@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from rompy_docker import _watchdog
 from rompy_local import _calls, _sandbox
 
 TOKEN = "ROMPY_TEST_TOKEN"
@@ -22,8 +24,15 @@ _MEASURED = (
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _hear_interrupts() -> None:
+    """A shell has its background jobs ignore the interrupt, and so would all that the tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _measure_the_small_processes() -> Iterator[None]:
-    """Where coverage is measured, measure it in the supervisor and in the process of ``config.run``, too.
+    """Where coverage is measured, measure it in the supervisors, and in the process of ``config.run``, too.
 
     The supervisor runs isolated and without site-packages, so coverage has to be put into its bootstrap.
     """
@@ -35,6 +44,9 @@ def _measure_the_small_processes() -> Iterator[None]:
         patch.setenv("COVERAGE_FILE", str(Path(os.environ.get("COVERAGE_FILE", ROOT / ".coverage")).absolute()))
         patch.setattr(_sandbox, "_BOOTSTRAP", _MEASURED.format("rompy_local._supervisor"))
         patch.setattr(_sandbox, "_INTERPRETER_FLAGS", ())
+        guard = _MEASURED.format("rompy_docker._guard").replace("main()", "main(int(sys.argv[2]))")
+        patch.setattr(_watchdog, "_BOOTSTRAP", guard)
+        patch.setattr(_watchdog, "_INTERPRETER_FLAGS", ())
         patch.setattr(_calls, "_BOOTSTRAP", _MEASURED.format("rompy_local._called"))
         yield
 
