@@ -63,7 +63,7 @@ def test_python_has_its_standard_library(api: docker.APIClient, images: Images) 
 def test_two_ranks_run(api: docker.APIClient, images: Images, tmp_path: Path, mpi: str, uid: int) -> None:
     (workspace := tmp_path / "workspace").mkdir()
     os.chown(workspace, uid, uid)
-    mount = docker.types.Mount("/work", str(workspace), type="bind")
+    mount = docker.types.Mount("/mounted", str(workspace), type="bind")
     host = {"mounts": [mount], "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "shm_size": 2**28}
     spec = {"working_dir": "/work", "user": f"{uid}:{uid}", "environment": {"HOME": "/tmp", **AS_ROOT}}
 
@@ -182,10 +182,10 @@ def test_root_in_a_container_of_a_rootless_engine_is_its_user(rootless_engine: e
     workspace = rootless_engine.home / "workspace"
     workspace.mkdir()
     os.chown(workspace, rootless_engine.uid, rootless_engine.gid)
-    mount = docker.types.Mount("/work", str(workspace), type="bind")
+    mount = docker.types.Mount("/mounted", str(workspace), type="bind")
 
     with connected(rootless_engine.address) as api:
-        found = output_of(api, Images().busybox, "sh", "-c", "id -u; touch /work/here", host={"mounts": [mount]})
+        found = output_of(api, Images().busybox, "sh", "-c", "id -u; touch /mounted/here", host={"mounts": [mount]})
         security = api.info()["SecurityOptions"]
 
     assert "name=rootless" in security
