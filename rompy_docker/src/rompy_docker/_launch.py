@@ -8,7 +8,6 @@ import logging
 import os
 import posixpath
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, cast, final
@@ -37,10 +36,6 @@ _DIRECTORY: Final = 1 << 31
 _LINK: Final = 1 << 27
 """Bits of a file's mode as Go writes it (package ``os``, ``FileMode``), which is what an engine answers."""
 _MOST_LINKS: Final = 8
-_APPEARS_WITHIN_S: Final = 3.0
-"""How long a container may take to appear after an interrupt has ended the request for it."""
-_ROUND_S: Final = 0.05
-_RECORDS: Final = (".rompy",)
 
 
 class LaunchError(Exception):
@@ -48,7 +43,7 @@ class LaunchError(Exception):
 
 
 class LaunchCancelledError(Exception):
-    """Another process asked for the end while the run was being started."""
+    """Another process, or an interrupt, asked for the end while the run was being started."""
 
 
 def started(
@@ -85,7 +80,7 @@ def _started(
     except (EngineError, LaunchError, OSError) as exc:
         raise record.refusal(str(exc)) from exc
     except BaseException as exc:
-        # An interrupt: nobody will get a handle, so the run ends here, and its record with it.
+        # Whatever it is, nobody will get a handle: the run ends here, and its record with it.
         record.finish(RunState.CANCELLED, f"{_CANCELLED}: {type(exc).__name__}")
         raise
 
@@ -107,7 +102,8 @@ def _launched(
         image = ready_image(engine, config, log=log, build_log=record.directory / "build.log", check=check)
         spec = _spec(record, config, argv, engine, image, watchdog)
         owner = refuse_uncopied(spec.copies, spec.arguments["user"], image)
-        container = _created(engine, name, spec, undo)
+        undo.callback(_discard, engine, name)
+        container = engine.create(name, spec.arguments)
         trees = copied_in(engine, container, spec.copies, owner, check)
         if argv and not config.use_entrypoint:
             _refuse_command(engine, container, argv[0], config, _path(config, image), record.report.workspace_dir)
@@ -226,23 +222,9 @@ def _output(record: RunRecord, config: DockerConfig) -> Output:
     )
 
 
-def _created(engine: Engine, name: str, spec: ContainerSpec, undo: contextlib.ExitStack) -> str:
-    """Create the container; *undo* has it removed, also where an interrupt comes while the engine makes it."""
-    try:
-        undo.callback(_discard, engine, name)  # before it is there: an interrupt may come between any two steps
-        return engine.create(name, spec.arguments)
-    except EngineError:
-        raise
-    except BaseException:
-        _discard(engine, name, appears_within_s=_APPEARS_WITHIN_S)
-        raise
-
-
-def _discard(engine: Engine, name: str, appears_within_s: float = 0.0) -> None:
-    give_up_at = time.monotonic() + appears_within_s
+def _discard(engine: Engine, name: str) -> None:
     with contextlib.suppress(EngineError):  # a later run will, by its labels
-        while not engine.destroy(name) and time.monotonic() < give_up_at:
-            time.sleep(_ROUND_S)
+        engine.destroy(name)
 
 
 def _finish(engine: Engine, guard: Guard) -> None:
