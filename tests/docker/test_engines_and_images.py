@@ -65,7 +65,7 @@ def test_two_ranks_run(api: docker.APIClient, images: Images, tmp_path: Path, mp
     os.chown(workspace, uid, uid)
     mount = docker.types.Mount("/mounted", str(workspace), type="bind")
     host = {"mounts": [mount], "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "shm_size": 2**28}
-    spec = {"working_dir": "/work", "user": f"{uid}:{uid}", "environment": {"HOME": "/tmp", **AS_ROOT}}
+    spec = {"working_dir": "/mounted", "user": f"{uid}:{uid}", "environment": {"HOME": "/tmp", **AS_ROOT}}
 
     found = output_of(api, getattr(images, mpi), "mpiexec", "-n", "2", "model", host=host, **spec)
 
