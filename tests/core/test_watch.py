@@ -651,6 +651,23 @@ def test_a_logger_that_is_too_slow_misses_the_oldest_lines_of_a_burst(run: Run) 
     assert run.passed[0][1] == f"{skipped:07d}"
 
 
+def test_a_logger_gets_no_more_lines_in_a_scan_than_there_is_time_for(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_watch, "_LOGGING_S", 0.0)
+    watcher = run.watch(stream=True, fatal="ERROR")
+    run.print("line\n" * 999 + "ERROR\n")
+
+    watcher.scan()
+    run.print("the end\n")
+    watcher.scan(at_end=True)
+
+    assert len(run.passed) + sum(count for _, count in run.skipped) == 1001
+    assert len(run.passed) < 1000
+    assert run.passed[-1] == ("stdout", "the end")
+    assert watcher.fatal is not None
+
+
 def test_where_nobody_counts_every_line_is_passed_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_watch, "_BACKLOG", 0)
     monkeypatch.setattr(_watch, "_CHUNK", 8)

@@ -10,6 +10,7 @@ import contextlib
 import math
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,8 @@ _TAIL: Final = 2**12
 """How many bytes at the end of what was read stand for all of it."""
 _BACKLOG: Final = 2**16
 """The logger gets lines only while it is at most this far behind; what it misses is counted."""
+_LOGGING_S: Final = 2.0
+"""How long the logger may take in one scan: until that is over nobody looks for a fatal line, or at the end."""
 _LOOKS_BEYOND: Final = re.compile(r"\\[AZ]|\(\?<?!")
 """What may make an expression match a line, and not the text that the line is in."""
 
@@ -210,6 +213,7 @@ class OutputWatcher:
         self._since = since
         self._on_line = on_line
         self._on_skipped = on_skipped
+        self._logging_until = 0.0
         self._streams = (FileFollower(stdout_path, "stdout"), FileFollower(stderr_path, "stderr"))
         self._files: dict[tuple[str, Path], FileFollower] = {}
         self._fatal = [(pattern, re.compile(pattern.regex, re.MULTILINE)) for pattern in rules.fatal]
@@ -231,6 +235,7 @@ class OutputWatcher:
 
     def scan(self, *, at_end: bool = False) -> Hit | None:
         """Read all that is new, and give the first fatal line of the run, if there is one by now."""
+        self._logging_until = time.monotonic() + _LOGGING_S
         for stream in self._streams if self._rules_read_streams or self._on_line else ():
             self._skip(stream)
             for text in stream.chunks(at_end=at_end):
@@ -317,10 +322,11 @@ class OutputWatcher:
         if self._on_line is None:
             return
         lines = _lines(text)
-        if behind and self._on_skipped is not None:
-            self._on_skipped(stream, len(lines))
-            return
-        for line in lines:
+        for number, line in enumerate(lines):
+            is_late = behind or (number > 0 and time.monotonic() > self._logging_until)
+            if is_late and self._on_skipped is not None:
+                self._on_skipped(stream, len(lines) - number)
+                return
             self._on_line(stream, line)
 
 
