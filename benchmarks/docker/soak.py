@@ -418,7 +418,7 @@ class Slow(logging.Handler):
 @case
 def slow_logger() -> None:
     """A slow logger never holds up the model."""
-    times = {}
+    times, late = {}, 0.0
     logger = logging.getLogger("rompy_docker")
     logger.setLevel(logging.INFO)
     for name, handler in (("none", logging.NullHandler()), ("slow", Slow())):
@@ -427,15 +427,15 @@ def slow_logger() -> None:
             words = ["bash", "-c", "for i in {1..20000}; do echo line $i; done; date +%s.%N > done"]
             began = time.time()
             report = report_of(model, words, stream_output=name == "slow")
-            times[name] = float((model.workspace_dir / "done").read_text()) - began
+            done = float((model.workspace_dir / "done").read_text())
+            times[name], late = done - began, time.time() - done
             assert report.ok, report.reason
         logger.removeHandler(handler)
-    held = times["slow"] <= 1.5 * times["none"] + 0.5
     say(
         "the model with a slow logger",
-        "as fast as with none",
-        f"{times['slow']:.2f} s, {times['none']:.2f} s",
-        held=held,
+        "as fast as with none, reported 5 s later at most",
+        f"{times['slow']:.2f} s, {times['none']:.2f} s, reported {late:.2f} s later",
+        held=times["slow"] <= 1.5 * times["none"] + 0.5 and late <= 5,
     )
 
 

@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import logging
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 from unittest import mock
 
 import pytest
 
 from rompy_core import ModelRun
-from rompy_core._testkit import RunBench
 from rompy_core.testing import PipelineBackendContract, PostprocessorContract, RunBackendContract
+from rompy_core.testing._bench import RunBench
 from rompy_local import LocalConfig, _sandbox
 
 _UNMEASURED = {name: getattr(_sandbox, name) for name in ("_BOOTSTRAP", "_INTERPRETER_FLAGS")}
@@ -48,7 +50,12 @@ def verdict(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             name: fixtures[name] if name in fixtures else request.getfixturevalue(name)
             for name in inspect.signature(method).parameters
         }
-        with mock.patch.multiple(_sandbox, **_UNMEASURED), mock.patch.dict(os.environ), contextlib.chdir(directory):
+        with (
+            mock.patch.multiple(_sandbox, **_UNMEASURED),
+            mock.patch.dict(os.environ),
+            contextlib.chdir(directory),
+            _handlers_put_back(),
+        ):
             try:
                 method(**given)
             except AssertionError as exc:
@@ -56,6 +63,18 @@ def verdict(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         return None
 
     return judge
+
+
+@contextlib.contextmanager
+def _handlers_put_back() -> Generator[None]:
+    """Undo what the wrong plugins do to the handlers of a signal and of a logger."""
+    logger = logging.getLogger("rompy_local")
+    handler, handlers = signal.getsignal(signal.SIGUSR2), list(logger.handlers)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR2, handler)
+        logger.handlers[:] = handlers
 
 
 def _for_run_backends(suite: Any, plugin: Any, directory: Any) -> dict[str, Any]:

@@ -188,14 +188,17 @@ LATER = "a_failed_run_ends_it a_failed_postprocessor_ends_it a_timeout_is_told_n
 
 
 @wrong(
-    PipelineBackendContract, "the_results_say_what_was_done", "it gave bool", also=f"{LATER} a_failed_generate_ends_it"
+    PipelineBackendContract,
+    "the_results_say_what_was_done",
+    "it gave bool",
+    also=f"{LATER} a_failed_generate_ends_it the_record_says_what_was_done",
 )
 class GivesTheVerdictAlone(Pipeline):
     def amended(self, results: dict[str, Any], model_run: Any, options: dict[str, Any]) -> Any:
         return results["success"]
 
 
-@wrong(PipelineBackendContract, "the_results_say_what_was_done", "'run_id': None")
+@wrong(PipelineBackendContract, "the_results_say_what_was_done", "'run_id': None", also="the_record_says_what_was_done")
 class GivesNoRunId(Pipeline):
     def amended(self, results: dict[str, Any], model_run: Any, options: dict[str, Any]) -> Any:
         return {**results, "run_id": None} if results["success"] else results
@@ -356,6 +359,14 @@ class RemovesTheWholeWorkspace(Pipeline):
         return results
 
 
+@wrong(PipelineBackendContract, "the_record_says_what_was_done", r"found \[\]")
+class LeavesNoRecord(Pipeline):
+    def amended(self, results: dict[str, Any], model_run: Any, options: dict[str, Any]) -> Any:
+        for file in Path(model_run.output_dir).rglob("pipeline.json"):
+            file.unlink()
+        return results
+
+
 @pytest.mark.parametrize(
     ("suite", "claim", "found", "also", "plugin"), WRONG, ids=[plugin.__name__ for *_, plugin in WRONG]
 )
@@ -412,9 +423,9 @@ def test_a_subclass_with_two_fixtures_inherits_every_claim(pytester: pytest.Pyte
     collected, _ = pytester.inline_genitems()
     result = pytester.runpytest_inprocess("-k", "exit_code or missing or report_says")
 
-    claims = {name for name in vars(RunBackendContract) if name.startswith("test_")}
+    claims = {name for name in dir(RunBackendContract) if name.startswith("test_")}
     assert {item.name for item in collected} == claims - {"test_output_has_a_limit"}
-    result.assert_outcomes(passed=5)
+    result.assert_outcomes(passed=8)
 
 
 def test_a_broken_promise_is_one_sentence_in_the_summary(pytester: pytest.Pytester) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
+import threading
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +21,7 @@ import attrs
 import pytest
 
 from rompy_core import (
+    ConfigError,
     LiveRun,
     ModelRun,
     Progress,
@@ -42,8 +46,11 @@ if TYPE_CHECKING:
     from .conftest import Verdict
 
 NOW = datetime.now(UTC)
-CLAIMS = [name for name in vars(RunBackendContract) if name.startswith("test_")]
-PATIENCE_S = {f"test_{name}": 0.6 for name in ("a_fatal_line_stops_the_run", "progress_reaches_the_handle")}
+CLAIMS = [name for name in dir(RunBackendContract) if name.startswith("test_")]
+PATIENCE_S = {
+    f"test_{name}": 0.6
+    for name in ("a_fatal_line_stops_the_run", "a_fatal_line_of_a_file_counts", "progress_reaches_the_handle")
+}
 """Where a broken promise shows by waiting in vain, and nothing else must come before."""
 WRONG: list[tuple[str, str, frozenset[str], Callable[[], object]]] = []
 
@@ -112,6 +119,9 @@ class Backend:
 
     def run(self, model_run: Any, config: Any = None, workspace_dir: Any = None, **options: Any) -> Any:
         return run_to_end(self, model_run, config, workspace_dir, **options)
+
+    def check(self, model_run: Any, config: LocalConfig) -> None:
+        LocalRunBackend().check(model_run, self.changed(config))
 
     def submit(self, model_run: Any, config: LocalConfig, workspace_dir: Path) -> RunHandle:
         handle = LocalRunBackend().submit(model_run, self.changed(config), workspace_dir)
@@ -250,7 +260,9 @@ class NaiveBackend(Backend):
 
 
 NAIVE = (
-    "a_stalled_run_is_ended output_has_a_limit a_missing_command_is_a_start_error the_command_starts_in_working_dir "
+    "memory_has_a_limit a_guarantee_that_is_missing_is_refused the_death_of_the_caller_ends_the_run "
+    "the_report_says_what_it_cost a_stalled_run_is_ended output_has_a_limit a_missing_command_is_a_start_error "
+    "the_command_starts_in_working_dir "
     "a_missing_command_is_a_failed_run what_is_no_model_run_is_refused the_report_says_what_was_run "
     "values_of_variables_are_shown_nowhere a_timeout_ends_the_whole_tree cancel_ends_the_run leftovers_are_ended"
 )
@@ -314,6 +326,95 @@ class IgnoresAStall(Backend):
 class IgnoresTheSizeOfOutput(Backend):
     def changed(self, config: LocalConfig) -> LocalConfig:
         return attrs.evolve(config, log_size_limit=None, timeout=0.3 if config.log_size_limit else config.timeout)
+
+
+@wrong("memory_has_a_limit", "the state is TIMED_OUT")
+class IgnoresMemory(Backend):
+    def changed(self, config: LocalConfig) -> LocalConfig:
+        return attrs.evolve(config, memory=None, timeout=0.5 if config.memory else config.timeout)
+
+
+class FreeHandle(Handle):
+    def amended(self, report: RunReport) -> RunReport:
+        free = attrs.evolve(report, wall_time_s=0.0)
+        write_report(Path(str(free.record_dir)), free)
+        return free
+
+
+@wrong("the_report_says_what_it_cost", "wall_time_s is 0.0 for a run of 0.3 s")
+class TellsNoTime(Backend):
+    handle_type = FreeHandle
+
+
+class UnmeasuredHandle(Handle):
+    def amended(self, report: RunReport) -> RunReport:
+        guessed = attrs.evolve(report, memory_method=None)
+        write_report(Path(str(guessed.record_dir)), guessed)
+        return guessed
+
+
+@wrong("the_report_says_what_it_cost", r"peak_rss_bytes and memory_method are \(\d+, None\)")
+class DoesNotSayHowItMeasured(Backend):
+    handle_type = UnmeasuredHandle
+
+
+class ReticentHandle(Handle):
+    def amended(self, report: RunReport) -> RunReport:
+        told = attrs.evolve(report, reason="no luck") if report.exit_code else report
+        write_report(Path(str(told.record_dir)), told)
+        return told
+
+
+@wrong("a_failure_is_logged", "'no luck' is not in ")
+class LogsAnotherReason(Backend):
+    handle_type = ReticentHandle
+
+
+@wrong("a_failure_is_logged", r"\(None, None\) in the record 'job 1 was accepted'")
+class LogsWithoutTheRun(Backend):
+    def changed(self, config: LocalConfig) -> LocalConfig:
+        logger.info("job 1 was accepted")
+        return config
+
+
+# What a config is
+
+
+@attrs.frozen(kw_only=True)
+class DoublingConfig(LocalConfig):
+    grace_s: float = attrs.field(default=10.0, converter=lambda value: 2.0 * value)
+
+
+@wrong(
+    "a_config_is_the_same_in_every_form",
+    "it is now DoublingConfig",
+    also="only_exit_code_0_is_success run_raises_timeout_error a_missing_command_is_a_failed_run "
+    "the_inputs_are_generated_once generate_may_give_any_form_of_a_path a_foreign_model_run_is_accepted "
+    "an_interrupt_ends_the_run what_is_no_model_run_is_refused an_unknown_option_is_refused "
+    "a_guarantee_that_is_missing_is_refused",
+)
+class ChangesWhatItReads(Backend):
+    config_type = DoublingConfig
+
+
+@wrong("every_problem_is_told_at_once", "timeout is not named in")
+class StopsAtTheFirstProblem(Backend):
+    def run(self, model_run: Any, config: Any = None, workspace_dir: Any = None, **options: Any) -> Any:
+        try:
+            return super().run(model_run, config, workspace_dir, **options)
+        except ConfigError as exc:
+            raise ConfigError(exc.subject, exc.problems[:1]) from None
+
+
+@wrong("a_guarantee_that_is_missing_is_refused", "no ConfigError was raised, True was given")
+class IgnoresDemands(Backend):
+    def changed(self, config: LocalConfig) -> LocalConfig:
+        return attrs.evolve(config, require=())
+
+
+@wrong("a_guarantee_that_is_missing_is_refused", "the inputs were generated")
+class ChecksDemandsTooLate(Backend):
+    def check(self, model_run: Any, config: LocalConfig) -> None: ...
 
 
 # What is refused
@@ -426,7 +527,39 @@ class RemovesEarlierRecords(Backend):
         return super().submit(model_run, config, workspace_dir)
 
 
+@wrong(
+    "generate_may_give_any_form_of_a_path",
+    "AttributeError: 'str' object has no attribute 'mkdir'",
+    also="an_unknown_option_is_refused every_problem_is_told_at_once a_guarantee_that_is_missing_is_refused",
+)
+class TakesPathsAlone(Backend):
+    def run(self, model_run: Any, config: Any = None, workspace_dir: Any = None, **options: Any) -> Any:
+        if workspace_dir is None and hasattr(model_run, "generate"):
+            workspace_dir = model_run.generate()
+            workspace_dir.mkdir(exist_ok=True)
+        return super().run(model_run, config, workspace_dir, **options)
+
+
 # What the caller keeps
+
+
+@wrong("nothing_of_the_process_is_changed", "changed are the handlers of SIGUSR2")
+class InstallsASignalHandler(Backend):
+    def submit(self, model_run: Any, config: LocalConfig, workspace_dir: Path) -> RunHandle:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGUSR2, lambda *_: None)
+        return super().submit(model_run, config, workspace_dir)
+
+
+@wrong("nothing_of_the_process_is_changed", "changed are the handlers of logger rompy_local")
+class InstallsALogHandler(Backend):
+    def changed(self, config: LocalConfig) -> LocalConfig:
+        logging.getLogger("rompy_local").addHandler(logging.NullHandler())
+        return config
+
+
+@wrong("the_death_of_the_caller_ends_the_run", "processes are left", also=NAIVE)
+class OutlivesItsCaller(NaiveBackend): ...
 
 
 @wrong("env_vars_reach_the_run", "ROMPY_A is not", also="the_report_says_what_was_run")
@@ -685,6 +818,28 @@ def without_rules(**rules: Any) -> Callable[[], object]:
 wrong("a_required_file_is_required", "the state is COMPLETED without the file")(without_rules(required_files=()))
 wrong("a_fatal_line_stops_the_run", "the state is TIMED_OUT")(without_rules(on_fatal="fail"))
 wrong("a_success_line_is_required", "the state is COMPLETED without the line")(without_rules(success=()))
+wrong("a_forbidden_file_is_forbidden", "the state is COMPLETED")(without_rules(forbidden_files=()))
+wrong("a_fatal_line_may_be_let_go_on", "the run was ended")(without_rules(on_fatal="stop"))
+wrong("the_exit_code_can_be_ignored", "the state is FAILED for exit code 3")(without_rules(ignore_exit_code=False))
+
+
+@wrong("a_fatal_line_of_a_file_counts", "the state is TIMED_OUT")
+class ReadsNoFiles(Backend):
+    def changed(self, config: LocalConfig) -> LocalConfig:
+        fatal = tuple(pattern for pattern in config.rules.fatal if pattern.file is None)
+        return attrs.evolve(config, rules=attrs.evolve(config.rules, fatal=fatal))
+
+
+class NewestProgress(Handle):
+    def amended(self, report: RunReport) -> RunReport:
+        lines = Path(str(report.stdout_path)).read_bytes().split(b"\n")
+        told = [float(line.split()[0]) for line in lines if line.endswith(b"% done")]
+        return attrs.evolve(report, progress=Progress(fraction=told[-1] / 100)) if told else report
+
+
+@wrong("progress_never_goes_back", "the fraction is 0.3 after")
+class TellsTheNewestProgress(Backend):
+    handle_type = NewestProgress
 
 
 class StillHandle(Handle):

@@ -1,34 +1,29 @@
-"""What the conformance suites of ``rompy_core.testing`` are made of. No pytest here."""
+"""A run backend on trial: the programs that it is given, and what is seen of them. No pytest here."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import inspect
 import os
+import pickle
 import secrets
 import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar, final
+from typing import IO, Any, Final, cast, final
 
 import attrs
 
 from rompy_core._model import ModelRun
 from rompy_core._protocols import RunHandle, SubmittingBackend
 from rompy_core._reports import RunReport
-
-P = ParamSpec("P")
-ErrorT = TypeVar("ErrorT", bound=BaseException)
+from rompy_core.testing._claims import wait_until
 
 ConfigFor = Callable[..., Any]
 """Takes the text of a Python program, and options; gives the config of a run that executes it."""
 
-_POLL_S: Final = 0.005
 _VARIABLE: Final = "ROMPY_CONTRACT"
 _READY: Final = "ready"
 _GO: Final = "go"
@@ -60,54 +55,13 @@ if os.fork() == 0:
     os._exit(0)
 """
 """A child that ignores the request to end."""
+_CALLER: Final = """
+import pickle, sys
+backend, model_run, config, workspace_dir = pickle.load(sys.stdin.buffer)
+backend.submit(model_run, config, workspace_dir).wait()
+"""
 TREE: Final = (_READY, "ready-daemon", "ready-stubborn")
 """The files that say that all of a tree is there."""
-
-
-def claim(test: Callable[P, None]) -> Callable[P, None]:
-    """Have *test*, however it fails, say which promise was broken: the first line of its docstring."""
-    promise = (inspect.getdoc(test) or test.__name__).partition("\n")[0]
-
-    @functools.wraps(test)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            test(*args, **kwargs)
-        except Exception as exc:  # a plugin may raise anything
-            found = str(exc) if isinstance(exc, AssertionError) else f"{type(exc).__name__}: {exc}"
-            raise AssertionError(f"broken promise: {promise} Found: {found}") from exc
-
-    return checked
-
-
-def wait_until(condition: Callable[[], object], timeout: float, what: str = "") -> None:
-    """Wait for an event, with a deadline.
-
-    Args:
-        condition: Called again and again, until it gives something true.
-        timeout: How many seconds to wait at most.
-        what: What is waited for, for the message.
-
-    Raises:
-        AssertionError: The event did not come in time.
-    """
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout:g} s in vain for {what or 'an event'}")
-        time.sleep(_POLL_S)
-
-
-def error_of(kind: type[ErrorT], call: Callable[..., object], *args: Any, **kwargs: Any) -> ErrorT:
-    """Give the error of *kind* that the call raises; another one goes on.
-
-    Raises:
-        AssertionError: It raised nothing.
-    """
-    try:
-        given = call(*args, **kwargs)
-    except kind as exc:
-        return exc
-    raise AssertionError(f"no {kind.__name__} was raised, {given!r} was given")
 
 
 def processes_with(token: str) -> list[str]:
@@ -199,6 +153,15 @@ class RunBench:
         wanted = [self.workspace(name) / file for file in files or (_READY,)]
         wait_until(lambda: all(file.exists() for file in wanted), self.patience_s, f"files of the run: {wanted}")
 
+    def calling(self, config: Any, name: str = "workspace") -> subprocess.Popen[bytes]:
+        """Start a run from a process of its own, which waits for it; backend and config travel by pickle."""
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join([*_homes_of(self.backend, config), *sys.path])}
+        process = subprocess.Popen([sys.executable, "-c", _CALLER], stdin=subprocess.PIPE, env=environ)
+        pipe = cast("IO[bytes]", process.stdin)
+        pickle.dump((self.backend, self.model_run, config, self.workspace(name)), pipe)
+        pipe.flush()
+        return process
+
     def left(self) -> list[str]:
         """List the processes of the runs that still live."""
         return self.live_processes(self.token)
@@ -252,13 +215,23 @@ class RunBench:
         return False
 
 
+def _homes_of(*things: object) -> list[str]:
+    """Give the directories from which the modules of the classes of *things* can be imported, wherever they are."""
+    found: list[str] = []
+    for name in {type(thing).__module__ for thing in things}:
+        file = getattr(sys.modules[name], "__file__", None)
+        found += [str(Path(file).parents[name.count(".")])] if file else []
+    return found
+
+
 @final
 class CountingRun:
     """A model run of another library: no base class, no config; counts how often its inputs are generated."""
 
-    def __init__(self, output_dir: Path) -> None:
+    def __init__(self, output_dir: Path, form: Callable[[Path], object] = lambda path: path) -> None:
         self.run_id = "contract"
         self.output_dir = output_dir
+        self.form = form
         self.generated = 0
 
     @property
@@ -266,59 +239,8 @@ class CountingRun:
         """Where the inputs are."""
         return self.output_dir / self.run_id
 
-    def generate(self) -> Path:
-        """Make the workspace."""
+    def generate(self) -> object:
+        """Make the workspace, and give it in the form that is wanted."""
         self.generated += 1
         self.workspace.mkdir(parents=True, exist_ok=True)
-        return self.workspace
-
-
-@final
-@attrs.define
-class Parts:
-    """What a pipeline drives: a model run, a run backend and a postprocessor in one, so that their calls are in order.
-
-    Attributes:
-        output_dir: Where the workspace is.
-        endings: By stage, what it raises, or gives, in place of success.
-        calls: The stages that were called.
-        nodes: The option that reached the run backend.
-        scale: The option that reached the postprocessor.
-    """
-
-    output_dir: Path
-    endings: Mapping[str, object] = attrs.field(factory=dict[str, object])
-    calls: list[str] = attrs.field(factory=list[str])
-    run_id: str = "contract"
-    nodes: int | None = None
-    scale: float | None = None
-
-    @property
-    def workspace(self) -> Path:
-        """Where the inputs are."""
-        return self.output_dir / self.run_id
-
-    def generate(self) -> Path:
-        """Be the model run."""
-        self.workspace.mkdir(parents=True, exist_ok=True)
-        (self.workspace / "made-by-generate").write_text("input")
-        self._end("generate")
-        return self.workspace
-
-    def run(self, model_run: Any, nodes: int = 1) -> object:
-        """Be the run backend: as those of other libraries do, ask the model run to generate."""
-        self.nodes = nodes
-        (Path(model_run.generate()) / "made-by-run").write_text("output")
-        return self._end("run", default=True)
-
-    def process(self, model_run: Any, scale: float = 1.0) -> object:
-        """Be the postprocessor."""
-        self.scale = scale
-        return self._end("postprocess", default={"success": model_run.run_id == self.run_id})
-
-    def _end(self, stage: str, default: object = None) -> object:
-        self.calls.append(stage)
-        ending = self.endings.get(stage, default)
-        if isinstance(ending, BaseException):
-            raise ending
-        return ending
+        return self.form(self.workspace)
