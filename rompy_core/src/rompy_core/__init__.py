@@ -5,6 +5,7 @@ A name is imported when it is first used (PEP 562), so ``import rompy_core`` cos
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rompy_core._bars import show_progress
     from rompy_core._binding import load_config
     from rompy_core._capabilities import Capability, refuse_missing
     from rompy_core._configs import BackendConfig, PipelineConfig, PostprocessorConfig
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from rompy_core._reports import Outcome, ProcessIdentity, Progress, RunReport, RunState, Usage
     from rompy_core._rules import OutputPattern, OutputRules, ProgressPattern
     from rompy_core._running import run_to_end
+    from rompy_core._schema import config_schema, schema_formats
+    from rompy_core._series import newest_progress, newest_usage, read_progress, read_usage
     from rompy_core._stalls import StallDetector
     from rompy_core._structure import masked_config, structure_config, unstructure_config
 
@@ -100,6 +103,7 @@ __all__ = [
     "WorkspaceError",
     "cancel",
     "check_model_run",
+    "config_schema",
     "find_runs",
     "identify",
     "is_alive",
@@ -108,16 +112,23 @@ __all__ = [
     "load_config",
     "load_plugin",
     "masked_config",
+    "newest_progress",
+    "newest_usage",
     "open_record",
+    "read_progress",
     "read_report",
+    "read_usage",
     "refuse_missing",
     "reopen_record",
     "run_to_end",
+    "schema_formats",
+    "show_progress",
     "structure_config",
     "unstructure_config",
 ]
 
 _MODULES = {
+    "_bars": "show_progress",
     "_binding": "load_config",
     "_capabilities": "Capability refuse_missing",
     "_configs": "BackendConfig PipelineConfig PostprocessorConfig",
@@ -143,6 +154,8 @@ _MODULES = {
     "_reports": "Outcome ProcessIdentity Progress RunReport RunState Usage",
     "_rules": "OutputPattern OutputRules ProgressPattern",
     "_running": "run_to_end",
+    "_schema": "config_schema schema_formats",
+    "_series": "newest_progress newest_usage read_progress read_usage",
     "_stalls": "StallDetector",
     "_structure": "masked_config structure_config unstructure_config",
 }

@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 GROUP: Final = "rompy.config"
 
 
+def _relative_file(name: object) -> None:
+    parsed = PurePosixPath(name) if isinstance(name, str) and fields.is_os_text(name) else None
+    if parsed is None or not parsed.parts or parsed.is_absolute() or ".." in parsed.parts or parsed.parts[0] == RECORDS:
+        raise ValueError(f"must name a file below the workspace, found {name!r}")
+
+
+@fields.accepts(
+    {
+        "type": "object",
+        "propertyNames": {"format": fields.Format("rompy-file-name", _relative_file)},
+        "additionalProperties": {"type": "string"},
+    }
+)
 def _file_table(_: Any, __: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, Mapping):
         raise ValueError(f"must be a table of file names and texts, found {shown(value)}")  # noqa: TRY004
@@ -36,12 +49,6 @@ def _file_table(_: Any, __: attrs.Attribute[Any], value: object) -> None:
         raise ConfigError("files", problems)
 
 
-def _relative_file(name: object) -> None:
-    parsed = PurePosixPath(name) if isinstance(name, str) and fields.is_os_text(name) else None
-    if parsed is None or not parsed.parts or parsed.is_absolute() or ".." in parsed.parts or parsed.parts[0] == RECORDS:
-        raise ValueError(f"must name a file below the workspace, found {name!r}")
-
-
 def _bytes(content: object) -> bytes:
     if isinstance(content, bytes):
         return content
@@ -50,6 +57,7 @@ def _bytes(content: object) -> bytes:
     return content.encode("utf-8")
 
 
+@fields.accepts({"type": "object", "propertyNames": {"not": {"const": "run"}}})
 def _values(_: Any, __: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, Mapping):
         raise ValueError(f"must be a table of names and values, found {shown(value)}")  # noqa: TRY004

@@ -20,6 +20,7 @@ from rompy_core._structure import structure_config
 PROGRESS_GROUPS: Final = ("percent", "current", "date")
 
 
+@fields.accepts({"type": "string", "minLength": 1}, "rompy-regex")
 def _regex(_: Any, __: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, str) or not value:
         raise ValueError(f"must be a regular expression, found {shown(value)}")
@@ -29,6 +30,7 @@ def _regex(_: Any, __: attrs.Attribute[Any], value: object) -> None:
         raise ValueError(f"is no regular expression: {exc} in {value!r}") from None
 
 
+@fields.accepts({"type": "string", "minLength": 1}, "rompy-progress")
 def _progress_regex(self: Any, field: attrs.Attribute[Any], value: object) -> None:
     _regex(self, field, value)
     if not set(re.compile(cast("str", value)).groupindex) & set(PROGRESS_GROUPS):
@@ -48,6 +50,7 @@ class OutputPattern(fields.Checked):
     file: str | None = attrs.field(default=None, validator=attrs.validators.optional(fields.glob))
 
 
+@fields.accepts({"type": "string", "minLength": 1}, "rompy-date-format")
 def _date_format(self: Any, field: attrs.Attribute[Any], value: object) -> None:
     fields.text(self, field, value)
     if not any(directive in cast("str", value).replace("%%", "") for directive in ("%Y", "%y", "%G", "%c", "%x")):
@@ -98,12 +101,23 @@ def _to_globs(value: object) -> tuple[str, ...]:
     return cast("tuple[str, ...]", globs)
 
 
+fields.accepts({"anyOf": [fields.glob, {"type": "array", "items": fields.glob}]})(_to_globs)
+
+
 def _to_patterns(value: object) -> tuple[OutputPattern, ...]:
     return structure_config([_as_table(item) for item in _as_list(value)], tuple[OutputPattern, ...])
 
 
+fields.accepts({"anyOf": [_regex, OutputPattern, {"type": "array", "items": {"anyOf": [_regex, OutputPattern]}}]})(
+    _to_patterns
+)
+
+
 def _to_progress(value: object) -> ProgressPattern | None:
     return None if value is None else structure_config(_as_table(value), ProgressPattern)
+
+
+fields.accepts({"anyOf": [_progress_regex, ProgressPattern, {"type": "null"}]})(_to_progress)
 
 
 def _as_table(value: object) -> object:
@@ -163,3 +177,12 @@ def as_rules(value: object) -> OutputRules:
             raise ValueError(f"no preset is called {value!r}{nearest(value, PRESETS)}; known: {known}")
         return structure_config(PRESETS[value], OutputRules)
     return structure_config(value, OutputRules)
+
+
+def _rules_schema() -> Mapping[str, Any]:
+    from rompy_core._presets import PRESETS
+
+    return {"anyOf": [{"enum": sorted(PRESETS)}, OutputRules, {"type": "null"}]}
+
+
+fields.accepts(_rules_schema)(as_rules)

@@ -108,21 +108,19 @@ def _converter(*, is_masking: bool = False) -> _Converter:
     converter.register_structure_hook_func(lambda t: t is Any or t is object, lambda value, _: value)
     converter.register_structure_hook(enum.Enum, _enum)
     converter.register_structure_hook_func(lambda t: get_origin(t) is Literal, _literal)
-    converter.register_structure_hook_factory(lambda t: (get_origin(t) or t) in _LISTS, _list_hook)
-    converter.register_structure_hook_factory(lambda t: (get_origin(t) or t) in _TABLES, _table_hook)
+    converter.register_structure_hook_factory(lambda t: (get_origin(t) or t) in LISTS, _list_hook)
+    converter.register_structure_hook_factory(lambda t: (get_origin(t) or t) in TABLES, _table_hook)
     converter.register_structure_hook_factory(lambda t: get_origin(t) in (Union, types.UnionType), _union_hook)
-    converter.register_structure_hook_factory(_has_fields, _options_hook)
-    converter.register_structure_hook_func(_is_pydantic, _validated)
+    converter.register_structure_hook_factory(has_fields, _options_hook)
+    converter.register_structure_hook_func(is_pydantic, _validated)
     converter.register_unstructure_hook_func(lambda t: _is_subclass(t, PurePath), str)
     converter.register_unstructure_hook(datetime, datetime.isoformat)
     converter.register_unstructure_hook(timedelta, timedelta.total_seconds)
     converter.register_unstructure_hook_func(
-        lambda t: (get_origin(t) or t) in _LISTS, lambda items: list(map(converter.unstructure, _ordered(items)))
+        lambda t: (get_origin(t) or t) in LISTS, lambda items: list(map(converter.unstructure, _ordered(items)))
     )
-    converter.register_unstructure_hook_factory(
-        _has_fields, lambda t: _unstructure_hook(made, t, is_masking=is_masking)
-    )
-    converter.register_unstructure_hook_func(_is_pydantic, lambda value: value.model_dump(mode="json"))
+    converter.register_unstructure_hook_factory(has_fields, lambda t: _unstructure_hook(made, t, is_masking=is_masking))
+    converter.register_unstructure_hook_func(is_pydantic, lambda value: value.model_dump(mode="json"))
     return converter
 
 
@@ -146,7 +144,8 @@ def _masked(value: object) -> object:
     return None if value is None else "<secret>"
 
 
-def _has_fields(candidate: Any) -> bool:
+def has_fields(candidate: Any) -> bool:
+    """Whether *candidate* is an attrs class or a dataclass."""
     return attrs.has(candidate) or (isinstance(candidate, type) and dataclasses.is_dataclass(candidate))
 
 
@@ -154,7 +153,8 @@ def _validated(value: object, config_type: Any) -> object:
     return value if isinstance(value, config_type) else config_type.model_validate(value)
 
 
-def _is_pydantic(candidate: Any) -> bool:
+def is_pydantic(candidate: Any) -> bool:
+    """Whether *candidate* is a class that reads plain data by itself, as those of pydantic do."""
     return isinstance(candidate, type) and hasattr(candidate, "model_validate") and not attrs.has(candidate)
 
 
@@ -230,7 +230,7 @@ def _literal(value: object, expected: Any) -> object:
     raise _reject("one of " + ", ".join(repr(option) for option in get_args(expected)), value)
 
 
-_LISTS: Final[dict[Any, Callable[[list[Any]], object]]] = {
+LISTS: Final[dict[Any, Callable[[list[Any]], object]]] = {
     list: list,
     tuple: tuple,
     set: set,
@@ -242,7 +242,8 @@ _LISTS: Final[dict[Any, Callable[[list[Any]], object]]] = {
 }
 """The types that are given as a list, and what is made of it."""
 
-_TABLES: Final = (dict, Mapping, MutableMapping)
+TABLES: Final = (dict, Mapping, MutableMapping)
+"""The types that are given as a table."""
 
 
 def _list_hook(expected: Any) -> Callable[[object, Any], object]:
@@ -259,7 +260,7 @@ def _list_hook(expected: Any) -> Callable[[object, Any], object]:
             raise _reject(f"a list of {len(fixed)} items", items)
         types_ = fixed if fixed is not None else (args[0] if args else Any,) * len(items)
         done = _each((f"[{n}]", item, kind) for n, (item, kind) in enumerate(zip(items, types_, strict=True)))
-        return _LISTS[origin](done)
+        return LISTS[origin](done)
 
     return hook
 
@@ -315,24 +316,28 @@ def _no_member(members: Iterable[Any], value: object) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class _Option:
-    """What is known of an option before its value is there."""
+class Option:
+    """What is known of an option before its value is there; *field* is that of an attrs class or a dataclass."""
 
     type: Any
     is_required: bool
+    default: object = attrs.NOTHING
+    field: Any = None
     is_converted: bool = False
     is_secret: bool = False
 
 
-def _options(config_type: type[Any]) -> tuple[dict[str, _Option], bool]:
+def options_of(config_type: type[Any]) -> tuple[dict[str, Option], bool]:
     """Give the options that a class takes, and whether it takes any others as well."""
     if not attrs.has(config_type):
         return _parameters(config_type)
     attrs.resolve_types(config_type)
     options = {
-        name: _Option(
+        name: Option(
             type=field.type or Any,
             is_required=field.default is attrs.NOTHING,
+            default=field.default,
+            field=field,
             is_converted=converter_of(field) is not None,
             is_secret=has_secret(field),
         )
@@ -341,7 +346,7 @@ def _options(config_type: type[Any]) -> tuple[dict[str, _Option], bool]:
     return options, False
 
 
-def _parameters(config_type: type[Any]) -> tuple[dict[str, _Option], bool]:
+def _parameters(config_type: type[Any]) -> tuple[dict[str, Option], bool]:
     """Do so for a dataclass or a plain class, by the parameters of its ``__init__``."""
     try:
         parameters = list(inspect.signature(config_type).parameters.values())
@@ -349,9 +354,15 @@ def _parameters(config_type: type[Any]) -> tuple[dict[str, _Option], bool]:
         return {}, False
     types_ = _types_of(config_type.__init__)
     fields = dataclasses.fields(config_type) if dataclasses.is_dataclass(config_type) else ()
-    secrets = {field.name for field in fields if has_secret(field)}
+    known = {field.name: field for field in fields}
     options = {
-        p.name: _Option(type=types_.get(p.name, Any), is_required=p.default is p.empty, is_secret=p.name in secrets)
+        p.name: Option(
+            type=types_.get(p.name, Any),
+            is_required=p.default is p.empty,
+            default=p.default,
+            field=known.get(p.name),
+            is_secret=p.name in known and has_secret(known[p.name]),
+        )
         for p in parameters
         if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     }
@@ -373,7 +384,7 @@ def _foreign_hook(config_type: Any) -> Callable[[object, Any], Any]:
 
 def _options_hook(config_type: type[Any]) -> Callable[[object, Any], Any]:
     """Structure a table of options into an object of a class."""
-    options, is_open = _options(config_type)
+    options, is_open = options_of(config_type)
 
     def hook(value: object, _: Any) -> Any:
         if isinstance(value, config_type):
@@ -400,7 +411,7 @@ def _options_hook(config_type: type[Any]) -> Callable[[object, Any], Any]:
 
 
 def _structured_into(
-    values: MutableMapping[str, Any], name: str, option: _Option | None, value: object
+    values: MutableMapping[str, Any], name: str, option: Option | None, value: object
 ) -> Iterable[tuple[str, str]]:
     """Put the value of one option into *values*, or give its problems; a converter takes what it takes."""
     if option is None or option.is_converted:

@@ -13,8 +13,12 @@ import attrs
 from rompy_core import BackendConfig, ConfigError, fields
 from rompy_docker._mounts import VolumeSpec, parse_volume
 
-_USER: Final = re.compile(r"[\w][\w.-]*(:[\w][\w.-]*)?", re.ASCII)
-_LIMIT: Final = re.compile(r"[a-z]+", re.ASCII)
+_USER: Final = r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?"
+_LIMIT: Final = r"[a-z]+"
+_LEAST_MEMORY: Final = 6 * 2**20
+_ENOUGH_MEMORY: Final = fields.Format(
+    "rompy-container-memory", lambda size: (fields.to_bytes(size) or 0) >= _LEAST_MEMORY
+)
 _OPERATORS: Final = frozenset("();<>|&")
 
 
@@ -25,12 +29,27 @@ def _to_limits(value: object) -> Any:
     return {name: -1 if limit == "unlimited" else limit for name, limit in cast("dict[object, object]", table).items()}
 
 
+fields.adds(_to_limits)
+
+
+@fields.accepts(
+    {
+        "type": "object",
+        "propertyNames": {"pattern": fields.whole_match(_LIMIT)},
+        "additionalProperties": {
+            "anyOf": [
+                {"enum": ["unlimited"]},
+                {"type": "integer", "minimum": -1, "exclusiveMaximum": 2**63, "format": fields.WHOLE},
+            ]
+        },
+    }
+)
 def _limits(_: Any, __: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, Mapping):
         raise ValueError(f"must be a table of limits, found {type(value).__name__}")  # noqa: TRY004 - one kind of error for all options
     wrong: list[str] = []
     for name, limit in cast("Mapping[object, object]", value).items():
-        if not isinstance(name, str) or not _LIMIT.fullmatch(name):
+        if not isinstance(name, str) or not re.fullmatch(_LIMIT, name):
             wrong.append(f"[{name!r}]: is no name of a limit, such as 'stack' or 'nofile'")
         elif not isinstance(limit, int) or isinstance(limit, bool) or not -1 <= limit < 2**63:
             wrong.append(f"[{name!r}]: must be a whole number, or 'unlimited', found {limit!r}")
@@ -38,6 +57,12 @@ def _limits(_: Any, __: attrs.Attribute[Any], value: object) -> None:
         raise ConfigError("ulimits", wrong)
 
 
+@fields.accepts(
+    {
+        "type": "array",
+        "items": {"type": "string", "minLength": 1, "format": fields.Format("rompy-volume", parse_volume)},
+    }
+)
 def _volumes(_: Any, __: attrs.Attribute[Any], value: object) -> None:
     fields.names(None, __, value)
     wrong: list[str] = []
@@ -50,23 +75,34 @@ def _volumes(_: Any, __: attrs.Attribute[Any], value: object) -> None:
         raise ConfigError("volumes", wrong)
 
 
-def _words(_: Any, __: attrs.Attribute[Any], value: object) -> None:
+@fields.accepts({"type": "string", "pattern": r"\S"}, "rompy-words")
+def _line(_: Any, __: attrs.Attribute[Any], value: object) -> None:
     fields.command(None, __, value)
-    if isinstance(value, str):
-        split_words(value)
+    split_words(cast("str", value))
 
 
+@fields.accepts({"anyOf": [_line, fields.WORDS]})
+def _words(_: Any, __: attrs.Attribute[Any], value: object) -> None:
+    check = _line if isinstance(value, str) else fields.command
+    check(None, __, value)
+
+
+@fields.accepts({"type": "string", "pattern": fields.whole_match(_USER)})
 def _user(_: Any, __: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, str) or not _USER.fullmatch(value):
+    if not isinstance(value, str) or not re.fullmatch(_USER, value):
         raise ValueError(f"must be 'uid:gid', or names, or 'image' for the image's own, found {value!r}")
 
 
+@fields.accepts({"type": "string", "pattern": "^/"}, "rompy-mount-point")
 def _mount_point(_: Any, __: attrs.Attribute[Any], value: object) -> None:
     path = PurePosixPath(value) if isinstance(value, str) and fields.is_os_text(value) else PurePosixPath()
-    if not path.is_absolute() or ".." in path.parts or path == PurePosixPath("/") or ":" in str(path):
+    if not path.is_absolute() or ".." in path.parts or len(path.parts) < 2 or ":" in str(path):
         raise ValueError(f"must be an absolute path in the container below '/', without ':', found {value!r}")
 
 
+@fields.accepts(
+    {"anyOf": [{"enum": ["all"]}, fields.positive_whole, {"type": "array", "minItems": 1, "items": fields.text}]}
+)
 def _gpus(_: Any, __: attrs.Attribute[Any], value: object) -> None:
     if isinstance(value, tuple):
         if not value:
@@ -76,6 +112,7 @@ def _gpus(_: Any, __: attrs.Attribute[Any], value: object) -> None:
         fields.positive_whole(None, __, value)
 
 
+@fields.accepts({"type": "string", "minLength": 1}, "rompy-image")
 def _image(_: Any, __: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, str) or not value or re.search(r"\s", value) or not value.isprintable():
         raise ValueError(f"must be the name of an image, such as 'name:tag' or 'name@sha256:...', found {value!r}")
@@ -188,6 +225,31 @@ class DockerConfig(BackendConfig):
     engine_timeout: float = attrs.field(default=60.0, converter=fields.to_float, validator=fields.positive)
     prepare_timeout: float = attrs.field(default=3600.0, converter=fields.to_float, validator=fields.positive)
 
+    @fields.accepts(
+        {
+            "oneOf": [
+                {
+                    "required": ["image"],
+                    "properties": {
+                        "image": {"type": "string"},
+                        "dockerfile": {"type": "null"},
+                        "build_context": {"type": "null"},
+                        "build_args": {"maxProperties": 0},
+                    },
+                },
+                {
+                    "required": ["dockerfile"],
+                    "properties": {"dockerfile": {"type": "string"}, "image": {"type": "null"}},
+                },
+            ],
+            "if": {"required": ["mpiexec"], "properties": {"mpiexec": {"type": ["string", "array"]}}},
+            "then": {"required": ["cpu"], "properties": {"cpu": {"type": "integer"}}},
+            "properties": {
+                "leftovers": {"const": "kill"},
+                "memory": {"minimum": _LEAST_MEMORY, "format": _ENOUGH_MEMORY},
+            },
+        }
+    )
     def __attrs_post_init__(self) -> None:
         problems: list[str] = []
         if (self.image is None) == (self.dockerfile is None):
@@ -201,7 +263,7 @@ class DockerConfig(BackendConfig):
             problems.append("cpu: is required with mpiexec, as its number of ranks")
         if self.leftovers != "kill":
             problems.append(f"leftovers: must be 'kill', for a container ends whole; found {self.leftovers!r}")
-        if self.memory is not None and self.memory < 6 * 2**20:
+        if self.memory is not None and self.memory < _LEAST_MEMORY:
             problems.append(f"memory: must be at least 6m, as the engine demands; found {self.memory} bytes")
         if problems:
             raise ConfigError("DockerConfig", problems)

@@ -61,7 +61,7 @@ def parse_volume(text: str) -> VolumeSpec:
     if len(parts) not in (2, 3) or not all(parts):
         raise ValueError(f"must be 'source:target' or 'source:target:options', found {text!r}")
     source, target = parts[0], PurePosixPath(parts[1])
-    if not target.is_absolute() or ".." in target.parts or target == PurePosixPath("/"):
+    if not target.is_absolute() or ".." in target.parts or len(target.parts) < 2:
         raise ValueError(f"the target must be an absolute path in the container below '/', found {parts[1]!r}")
     return _with_options(text, source, target, parts[2].split(",") if len(parts) == 3 else [])
 

@@ -11,9 +11,10 @@ import attrs
 
 from rompy_core import BackendConfig, ConfigError, fields
 
-_CATCHABLE: Final = frozenset(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}
+_SIGNALS: Final = sorted(number.name for number in frozenset(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP})
 
 
+@fields.accepts({"anyOf": [{"enum": ["all", "none"]}, fields.names]})
 def _inherit_env(_: Any, __: attrs.Attribute[Any], value: object) -> None:
     if value not in ("all", "none"):
         fields.names(None, __, value)
@@ -23,24 +24,37 @@ def _to_stack(value: object) -> int | Literal["unlimited"] | None:
     return "unlimited" if value == "unlimited" else fields.to_bytes(value)
 
 
+fields.adds(_to_stack, fields.SIZE)
+
+
+@fields.accepts({"anyOf": [{"enum": ["unlimited"]}, fields.positive_whole]})
 def _stack(_: Any, __: attrs.Attribute[Any], value: object) -> None:
     if value != "unlimited":
         fields.positive_whole(None, __, value)
 
 
+@fields.accepts({"type": "integer", "minimum": 0, "maximum": 19, "format": fields.WHOLE})
 def _nice(_: Any, __: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 19:
         raise ValueError(f"must be a whole number from 0 to 19, found {value!r}")
 
 
 def _to_signal(value: object) -> Any:
-    return f"SIG{value.upper().removeprefix('SIG')}" if isinstance(value, str) else value
+    return f"SIG{value.upper().removeprefix('SIG')}" if isinstance(value, str) and value.isascii() else value
+
+
+_SIGNAL: Final = fields.Format("rompy-signal", lambda word: _to_signal(word) in _SIGNALS)
+fields.adds(_to_signal, {"type": "string", "format": _SIGNAL})
 
 
 def _to_paths(value: object) -> Any:
     return tuple(map(fields.to_path, cast("Sequence[object]", value))) if isinstance(value, list | tuple) else value
 
 
+fields.adds(_to_paths)
+
+
+@fields.accepts({"type": "array", "items": fields.path})
 def _paths(_: Any, __: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, tuple):
         raise ValueError(f"must be a list of paths, found {value!r}")  # noqa: TRY004 - one kind of error for all options
@@ -48,8 +62,9 @@ def _paths(_: Any, __: attrs.Attribute[Any], value: object) -> None:
         fields.path(None, __, item)
 
 
+@fields.accepts({"enum": _SIGNALS})
 def _stop_signal(_: Any, __: attrs.Attribute[Any], value: object) -> None:
-    if value not in {number.name for number in _CATCHABLE}:
+    if value not in _SIGNALS:
         raise ValueError(f"must be the name of a signal that can be caught, such as 'TERM', found {value!r}")
 
 
@@ -100,7 +115,9 @@ class LocalConfig(BackendConfig):
     )
     nice: int = attrs.field(default=0, validator=_nice)
     stop_signal: str = attrs.field(default="SIGTERM", converter=_to_signal, validator=_stop_signal)
-    isolation: Literal["bwrap"] | None = attrs.field(default=None, validator=attrs.validators.in_((None, "bwrap")))
+    isolation: Literal["bwrap"] | None = attrs.field(
+        default=None, validator=attrs.validators.optional(fields.one_of("bwrap"))
+    )
     writable: tuple[Path, ...] = attrs.field(default=(), converter=_to_paths, validator=_paths)
     read_only: tuple[Path, ...] = attrs.field(default=(), converter=_to_paths, validator=_paths)
     network: bool = attrs.field(default=True, validator=fields.flag)
@@ -110,6 +127,15 @@ class LocalConfig(BackendConfig):
     measure_pss: bool = attrs.field(default=False, validator=fields.flag)
     sample_interval_s: float = attrs.field(default=1.0, converter=fields.to_float, validator=fields.positive)
 
+    @fields.accepts(
+        {
+            "if": {"properties": {"isolation": {"const": "bwrap"}}, "required": ["isolation"]},
+            "then": {"properties": {"leftovers": {"const": "kill"}}},
+            "else": {
+                "properties": {"writable": {"maxItems": 0}, "read_only": {"maxItems": 0}, "network": {"const": True}}
+            },
+        }
+    )
     def __attrs_post_init__(self) -> None:
         if self.isolation is None:
             asked = {"writable": self.writable, "read_only": self.read_only, "network": not self.network}
