@@ -26,6 +26,7 @@ from rompy_core._logs import RunLogger
 from rompy_core._protocols import Execution
 from rompy_core._records import RunRecord
 from rompy_core._reports import Outcome, Progress, RunReport, RunState, Usage
+from rompy_core._series import ProgressSeries
 from rompy_core._verdict import judge
 from rompy_core._watch import OutputWatcher
 
@@ -65,6 +66,16 @@ class _Handle(abc.ABC):
         return self._future.result().state if self._future.done() else RunState.RUNNING
 
     @property
+    @abc.abstractmethod
+    def progress(self) -> Progress | None:
+        """How far it is; see ``RunHandle``."""
+
+    @property
+    @abc.abstractmethod
+    def usage(self) -> Usage | None:
+        """The newest sample; see ``RunHandle``."""
+
+    @property
     def future(self) -> Future[RunReport]:
         """The report to come, for ``concurrent.futures.wait`` and ``as_completed``; cancel the run, not this."""
         return self._future
@@ -73,8 +84,25 @@ class _Handle(abc.ABC):
         """Whether the run has ended and its report is complete."""
         return self._future.done()
 
-    def wait(self, timeout: float | None = None) -> RunReport:
-        """Wait for the end of the run; see ``RunHandle``."""
+    def wait(self, timeout: float | None = None, *, show_progress: bool = False) -> RunReport:
+        """Wait for the end of the run; see ``RunHandle``.
+
+        Args:
+            timeout: How many seconds to wait, or ``None`` for as long as it takes.
+            show_progress: Whether to show the run meanwhile, as ``rompy_core.show_progress`` does.
+
+        Raises:
+            TimeoutError: The wait, not the run, ran out of time.
+            ConfigError: tqdm is not installed, and so the run cannot be shown.
+        """
+        if not show_progress:
+            return self._wait(timeout)
+        from rompy_core import _bars
+
+        with _bars.show_progress(self):
+            return self._wait(timeout)
+
+    def _wait(self, timeout: float | None) -> RunReport:
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         while True:
             left = deadline - time.monotonic()
@@ -137,6 +165,7 @@ class LiveRun(_Handle):
         self._on_fatal = config.rules.on_fatal
         self._outcome: Outcome | None = None
         self._started = time.monotonic()
+        self._series = ProgressSeries(record.directory)
         self._logged = (self._started, 0.0)
         self._is_driven = threading.Lock()
         try:
@@ -208,13 +237,21 @@ class LiveRun(_Handle):
         known, fatal = self._watcher.fatal, self._watcher.scan()
         if fatal is not known and self._on_fatal == "stop":
             self._execution.stop(RunState.FAILED, f"ended at a fatal line: {fatal}")
-        self._log_progress()
+        self._tell_progress()
 
-    def _log_progress(self) -> None:
+    def _tell_progress(self) -> None:
         progress = self.progress
         if progress is None:
             return
-        now, (then, fraction) = time.monotonic(), self._logged
+        now = time.monotonic()
+        self._series.add(now - self._started, progress)
+        if self._series.path != self._record.report.progress_path:
+            with contextlib.suppress(OSError):  # the end of the run tells, if it lasts
+                self._record.update(progress_path=self._series.path)
+        self._log_progress(progress, now)
+
+    def _log_progress(self, progress: Progress, now: float) -> None:
+        then, fraction = self._logged
         is_end = progress.fraction >= 1 > fraction  # or a log would stop at, say, 97 %
         if is_end or now - then >= _PROGRESS_EVERY_S or progress.fraction - fraction >= _PROGRESS_EVERY:
             self._logged = now, progress.fraction
@@ -223,8 +260,11 @@ class LiveRun(_Handle):
 
     def _judge(self, outcome: Outcome) -> RunReport:
         self._watcher.scan(at_end=True)
-        self._log_progress()
+        self._tell_progress()
+        self._series.close()
         outcome = self._amend(outcome)
+        if self._series.problem:
+            outcome = attrs.evolve(outcome, warnings=(*outcome.warnings, self._series.problem))
         state, reason = judge(outcome, self._watcher)
         if not self._record.directory.is_dir() and state is RunState.COMPLETED:
             state, reason = RunState.FAILED, f"the workspace or its record {str(self.record_dir)!r} vanished"
@@ -242,6 +282,7 @@ class LiveRun(_Handle):
             self._execution.stop(RunState.FAILED, "its monitor failed")
             while self._outcome is None:
                 self._outcome = self._execution.wait(_TICK_S)
+        self._series.close()
         outcome = self._outcome or Outcome()
         return self._record.finish(
             RunState.FAILED, reason, exit_code=outcome.exit_code, exit_signal=outcome.exit_signal

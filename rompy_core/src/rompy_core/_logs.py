@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, Final, final
 
 if TYPE_CHECKING:
     _Adapter = logging.LoggerAdapter[logging.Logger]
 else:
     _Adapter = logging.LoggerAdapter
+
+make_room: Final[list[Callable[[], None]]] = []
+"""What is called before each line: a display in the terminal gets out of its way."""
 
 
 @final
@@ -24,6 +27,8 @@ class RunLogger(_Adapter):
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         """Merge the identity of the run with the call's own fields."""
+        for call in make_room:
+            call()
         own: Mapping[str, object] = self.extra or {}
         given: Mapping[str, object] = kwargs.get("extra") or {}
         return msg, {**kwargs, "extra": {**own, **given}}

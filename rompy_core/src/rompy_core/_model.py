@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 import attrs
 
 from rompy_core import fields
+from rompy_core._bars import check_show_progress
 from rompy_core._binding import bind_backend, bind_pipeline, bind_postprocessor, check_bound
 from rompy_core._errors import ConfigError, WorkspaceError
 from rompy_core._files import load_mapping
@@ -150,13 +151,21 @@ class ModelRun:
         return workspace_dir
 
     def run(
-        self, backend: object = "local", workspace_dir: str | os.PathLike[str] | None = None, **options: Any
+        self,
+        backend: object = "local",
+        workspace_dir: str | os.PathLike[str] | None = None,
+        *,
+        show_progress: bool = False,
+        **options: Any,
     ) -> bool:
         """Run the model and wait for its end.
 
         Args:
             backend: The name of a run backend, a config (ours or rompy's), or a backend object.
             workspace_dir: An existing directory with the inputs; without it, they are generated.
+            show_progress: Whether to show the run while it goes on: a bar in a terminal or a notebook, a line now and
+                then in a log; needs ``rompy-core[progress]``. This is no option of the backend; one that has an option
+                of that name gets it by ``config=``.
             options: The backend's options; ``plugin_options=`` is for its class, where that takes any.
 
         Returns:
@@ -166,9 +175,10 @@ class ModelRun:
             ValueError: The backend is not known or an option is wrong; nothing was written.
             TimeoutError: The run exceeded its wall-clock limit.
         """
+        check_show_progress(show_progress)
         bound = bind_backend(backend, options)
         check_bound(bound, self)
-        return to_bool(run_in(bound, self, workspace_dir))
+        return to_bool(run_in(bound, self, workspace_dir, show_progress=show_progress))
 
     def submit(
         self, backend: object = "local", workspace_dir: str | os.PathLike[str] | None = None, **options: Any
@@ -201,11 +211,13 @@ class ModelRun:
         """
         return process_outputs(bind_postprocessor(processor, options), self)
 
-    def pipeline(self, pipeline_backend: object = "local", **options: Any) -> Any:
+    def pipeline(self, pipeline_backend: object = "local", *, show_progress: bool = False, **options: Any) -> Any:
         """Generate, run and postprocess.
 
         Args:
             pipeline_backend: The name of a pipeline backend, or a pipeline backend object.
+            show_progress: Whether to show the run while it goes on, as for ``run``. The pipeline does it: one that does
+                not take this option is refused where it is true.
             options: The pipeline backend's options; ``plugin_options=`` is for its class, where that takes any.
 
         Returns:
@@ -214,7 +226,8 @@ class ModelRun:
         Raises:
             ValueError: A plugin is not known or an option is wrong; nothing was written.
         """
-        bound = bind_pipeline(pipeline_backend, options)
+        check_show_progress(show_progress)
+        bound = bind_pipeline(pipeline_backend, {**options, **({"show_progress": True} if show_progress else {})})
         return check_results(bound(self), PIPELINE_BACKENDS.group, bound.name)
 
     @property

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, cast, final
 
 import attrs
 
+from rompy_core._bars import check_show_progress
 from rompy_core._binding import Bound, BoundBackend, bind_backend, bind_postprocessor, check_bound
 from rompy_core._cleanup import Cleanup
 from rompy_core._errors import ConfigError, PluginContractError, RompyError
@@ -24,7 +25,7 @@ from rompy_core._foreign_configs import kind_of
 from rompy_core._logs import RunLogger
 from rompy_core._plain import plain
 from rompy_core._plugins import POSTPROCESSORS
-from rompy_core._protocols import Postprocessor
+from rompy_core._protocols import Postprocessor, RunHandle
 from rompy_core._records import PIPELINE, new_record_dir, utc_now, write_json
 from rompy_core._reports import RunReport, RunState
 from rompy_core._running import remember_moved, run_bound, workspace_for
@@ -72,8 +73,12 @@ class _Execution:
     backend: BoundBackend
     processor: Bound[Postprocessor]
     validate_stages: bool
+    show_progress: bool
     results: dict[str, Any]
+    started_at: str = attrs.field(factory=lambda: utc_now().isoformat())
+    stages: list[dict[str, str | None]] = attrs.field(factory=list[dict[str, "str | None"]])
     workspace_dir: Path | None = None
+    record_dir: Path | None = None
     report: RunReport | None = None
     until_started: contextlib.ExitStack = attrs.field(factory=contextlib.ExitStack)
 
@@ -87,8 +92,9 @@ class _Execution:
             self.backend,
             self.model_run,
             workspace_dir,
-            has_started=self.until_started.close,
+            has_started=self._has_started,
             take_note=self._take_note,
+            show_progress=self.show_progress,
         )
         self.results["run_success"] = self.report.ok
         if not self.report.ok:
@@ -102,8 +108,47 @@ class _Execution:
         if not success_of(given):
             raise _StageError(message_of(given) or "the postprocessor reports failure")
 
+    def _has_started(self, handle: RunHandle) -> None:
+        self.until_started.close()
+        record_dir: object = getattr(handle, "record_dir", None)
+        if isinstance(record_dir, Path):
+            self.record_dir = record_dir
+            self.write_record(None)
+
     def _take_note(self, report: RunReport) -> None:
         self.report = report
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Generator[None]:
+        """Note when the stage begins and, however it ends, when it does."""
+        times: dict[str, str | None] = {"name": name, "started_at": utc_now().isoformat(), "finished_at": None}
+        self.stages.append(times)
+        if self.record_dir is not None or self.report is not None:
+            self.write_record(None)
+        try:
+            yield
+        finally:
+            times["finished_at"] = utc_now().isoformat()
+
+    def write_record(self, finished_at: str | None) -> None:
+        """Write ``pipeline.json`` into the run's record, or into one of its own where no run came to be.
+
+        Its ``success`` is null as long as nobody knows.
+        """
+        with contextlib.suppress(OSError):
+            if self.record_dir is None:
+                self.record_dir = self._record_of_the_run()
+            if self.record_dir is None:
+                return
+            facts = {"started_at": self.started_at, "finished_at": finished_at, "stages": self.stages}
+            unknown = {"success": None} if finished_at is None else {}
+            write_json(self.record_dir / PIPELINE, {**facts, **plain(self.results), **unknown})
+
+    def _record_of_the_run(self) -> Path | None:
+        if self.report is not None and self.report.record_dir is not None:
+            return self.report.record_dir
+        workspace_dir = self.workspace_dir or expected_workspace(self.model_run)
+        return new_record_dir(workspace_dir) if workspace_dir is not None and workspace_dir.is_dir() else None
 
     def _workspace(self) -> Path:
         workspace_dir = cast("Path", self.workspace_dir)
@@ -116,7 +161,7 @@ class _Execution:
 class LocalPipelineBackend:
     """Runs the stages one after the other in this process."""
 
-    def execute(
+    def execute(  # noqa: PLR0913 - the signature of the interface, and two more
         self,
         model_run: Any,
         run_backend: Any = "local",
@@ -126,6 +171,8 @@ class LocalPipelineBackend:
         cleanup_on_failure: bool = False,  # noqa: FBT001, FBT002 - the signature of the interface
         validate_stages: bool = True,  # noqa: FBT001, FBT002 - the signature of the interface
         backend_config: Any = None,
+        *,
+        show_progress: bool = False,
         **kwargs: Any,  # noqa: ARG002 - accepted and unused, as the interface has it
     ) -> dict[str, Any]:
         """Generate the inputs, run the model and process its outputs.
@@ -140,6 +187,7 @@ class LocalPipelineBackend:
                 ``output_dir/.rompy-failed/<run_id>/``. What was there before stays.
             validate_stages: Whether to look for the workspace before each stage that needs it.
             backend_config: What rompy 0.6 calls *run_backend*; only one of the two can be given.
+            show_progress: Whether to show the run while it goes on, as for ``ModelRun.run``.
             kwargs: Ignored.
 
         Returns:
@@ -150,6 +198,7 @@ class LocalPipelineBackend:
             ValueError: The model run, a plugin's name or an option is wrong; nothing was written.
         """
         check_model_run(model_run)
+        check_show_progress(show_progress)
         backend = bind_backend(_only_one(run_backend, backend_config), run_kwargs or {})
         processor = "noop" if processor is None else processor
         bound = bind_postprocessor(processor, process_kwargs or {})
@@ -166,17 +215,16 @@ class LocalPipelineBackend:
             "postprocess_results": None,
             "message": "",
         }
-        execution = _Execution(model_run, backend, bound, validate_stages, results)
+        execution = _Execution(model_run, backend, bound, validate_stages, show_progress, results)
         cleanup = Cleanup(model_run) if cleanup_on_failure else None
-        started_at = utc_now()
         try:
             with execution.until_started:
                 _run_stages(execution)
         finally:
             # Also for an interrupt, which goes on after this.
-            record_dir = _write_record(execution, started_at.isoformat())
+            execution.write_record(utc_now().isoformat())
             if cleanup is not None and not results["success"]:
-                _clean_up(execution, cleanup, record_dir)
+                _clean_up(execution, cleanup)
         return results
 
 
@@ -195,7 +243,8 @@ def _run_stages(execution: _Execution) -> None:
         name = stage.__name__
         log.info("pipeline stage started: %s", name, extra={"stage": name})
         try:
-            stage()
+            with execution.stage(name):
+                stage()
         except BaseException as exc:
             error = exc.error if isinstance(exc, _StageError) else f"{type(exc).__name__}: {exc}".rstrip(": ")
             results.update(stage=name, error=error, message=f"pipeline failed at stage {name!r}: {error}")
@@ -211,30 +260,17 @@ def _run_stages(execution: _Execution) -> None:
     log.info("pipeline completed")
 
 
-def _write_record(execution: _Execution, started_at: str) -> Path | None:
-    """Write ``pipeline.json`` into the run's record, or into one of its own where no run came to be."""
-    record_dir = execution.report.record_dir if execution.report else None
-    with contextlib.suppress(OSError):
-        workspace_dir = execution.workspace_dir or expected_workspace(execution.model_run)
-        if record_dir is None and workspace_dir is not None and workspace_dir.is_dir():
-            record_dir = new_record_dir(workspace_dir)
-        if record_dir is not None:
-            facts = {"started_at": started_at, "finished_at": utc_now().isoformat()}
-            write_json(record_dir / PIPELINE, {**facts, **plain(execution.results)})
-    return record_dir
-
-
-def _clean_up(execution: _Execution, cleanup: Cleanup, record_dir: Path | None) -> None:
+def _clean_up(execution: _Execution, cleanup: Cleanup) -> None:
     """Remove what this execution made, and keep its record; what goes wrong with that is a warning."""
     log = RunLogger(logger, execution.results["run_id"], execution.results["backend"])
     workspace_dir = execution.workspace_dir or expected_workspace(execution.model_run)
     try:
-        kept = cleanup(workspace_dir, record_dir)
+        kept = cleanup(workspace_dir, execution.record_dir)
     except (RompyError, OSError) as exc:
         log.warning("the workspace was not cleaned up: %s", exc)
         return
     execution.results["record_dir"] = str(kept) if kept else None
-    if kept is not None and kept != record_dir:
+    if kept is not None and kept != execution.record_dir:
         remember_moved(execution.model_run, kept)
 
 

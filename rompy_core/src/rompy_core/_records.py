@@ -24,7 +24,7 @@ from typing import Any, Final, cast, final
 
 import attrs
 
-from rompy_core._errors import ConfigError, RecordError, RompyError, StartError
+from rompy_core._errors import ConfigError, PluginError, RecordError, RompyError, StartError
 from rompy_core._processes import identify, is_alive
 from rompy_core._reports import ProcessIdentity, Progress, RunReport, RunState
 from rompy_core._structure import structure_config, unstructure_config
@@ -39,7 +39,7 @@ CANCEL: Final = "cancel"
 MARKER: Final = "workspace.json"
 """In ``.rompy/``: says that the workspace itself was made by ``generate()`` and may be removed again."""
 
-_PATHS: Final = ("stdout_path", "stderr_path", "usage_path")
+_PATHS: Final = ("stdout_path", "stderr_path", "usage_path", "progress_path")
 _PARTS: Final[Mapping[str, type[Any]]] = {"progress": Progress, "supervisor": ProcessIdentity}
 _POLL_S: Final = 0.05
 
@@ -170,7 +170,8 @@ def _unwritable(report: RunReport, exc: OSError) -> StartError:
 def _live_already(live: RunReport) -> str:
     return (
         f"the workspace has a live run already: record {str(live.record_dir)!r}, host {live.host!r}, "
-        f"pid {live.supervisor.pid if live.supervisor else 'unknown'}; wait for it or cancel it"
+        f"pid {live.supervisor.pid if live.supervisor else 'unknown'}"
+        f"{f', kept by {live.keeper}' if live.keeper else ''}; wait for it or cancel it"
     )
 
 
@@ -217,7 +218,8 @@ def read_report(path: str | os.PathLike[str]) -> RunReport:
         path: A ``report.json``, the record's folder, or a workspace, whose newest record is read.
 
     Returns:
-        The report; a run whose record says ``RUNNING`` but whose supervisor is gone reads as ``LOST``.
+        The report; a run whose record says ``RUNNING`` but whose supervisor is gone reads as ``LOST``, unless
+        something else keeps the run (``keeper``).
 
     Raises:
         RecordError: There is no report, or it cannot be read as one.
@@ -233,9 +235,13 @@ def read_report(path: str | os.PathLike[str]) -> RunReport:
     if not isinstance(plain, dict):
         raise RecordError(file, f"is not a report: found {type(plain).__name__}")
     report = _report_from(cast("dict[str, Any]", plain), directory)
-    if report.state is RunState.RUNNING and report.supervisor and is_alive(report.supervisor) is False:
+    if report.state is RunState.RUNNING and _is_abandoned(report):
         return _as_lost(report, file)
     return report
+
+
+def _is_abandoned(report: RunReport) -> bool:
+    return report.keeper is None and report.supervisor is not None and is_alive(report.supervisor) is False
 
 
 def reopen_record(path: str | os.PathLike[str]) -> RunRecord | None:
@@ -298,12 +304,24 @@ def cancel(path: str | os.PathLike[str], *, timeout: float | None = 60.0) -> Run
         raise RompyError(f"run {report.run_id!r} cannot be cancelled: backend {report.backend!r} has no way to end it")
     record_dir = report.record_dir
     (record_dir / CANCEL).touch()
+    if report.keeper is not None:
+        _attach(report)
     deadline = None if timeout is None else time.monotonic() + timeout
     while not (report := read_report(record_dir)).state.is_final:
         if deadline is not None and time.monotonic() > deadline:
             raise TimeoutError(f"run {report.run_id!r} was asked to end but still runs after {timeout} s")
         time.sleep(_POLL_S)
     return report
+
+
+def _attach(report: RunReport) -> None:
+    """Have the backend of a kept run look after it in this process, too: nobody else may do so any more."""
+    from rompy_core._plugins import load_plugin
+
+    with contextlib.suppress(PluginError):  # not installed here; whoever looks after the run sees the request
+        attach = getattr(load_plugin("rompy.run", report.backend), "attach", None)
+        if callable(attach):
+            attach(report.record_dir)
 
 
 def utc_now() -> datetime:
@@ -317,7 +335,7 @@ def versions() -> Mapping[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for name in ("rompy-core", "rompy-local", "rompy-docker"):
+    for name in ("rompy-core", "rompy-local", "rompy-docker", "rompy-slurm"):
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     return found

@@ -93,11 +93,14 @@ class Progress:
         fraction: Between 0 and 1; never goes back.
         text: The line of output that said so.
         remaining_s: Seconds to the end at the pace so far, or ``None`` before there is a pace.
+        model_time: Where it is in the model's own time, as the model prints it: the date, or the step and how many
+            there are; empty where it prints a percentage.
     """
 
     fraction: float
     text: str = ""
     remaining_s: float | None = None
+    model_time: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -165,6 +168,7 @@ class RunReport:
         stdout_path: The captured standard output, raw.
         stderr_path: The captured standard error, raw.
         usage_path: The time series of samples (CSV).
+        progress_path: How far the run was and when (CSV), or ``None`` where nothing said so.
         progress: The last progress that was seen.
         host: The machine that the run was on.
         versions: Versions of the packages and of Python.
@@ -175,6 +179,8 @@ class RunReport:
         traceback: What the model config's ``run()`` raised, or ``None``.
         is_cancellable: Whether ``cancel()`` can end it while it runs.
         supervisor: The process that will complete this record.
+        keeper: What keeps the run where that is more than a process, such as a job in a queue: it may live, and the
+            record be completed, although ``supervisor`` is gone. ``None`` for a run that ends with its supervisor.
     """
 
     run_id: str
@@ -198,6 +204,7 @@ class RunReport:
     stdout_path: Path | None = None
     stderr_path: Path | None = None
     usage_path: Path | None = None
+    progress_path: Path | None = None
     progress: Progress | None = None
     host: str = ""
     versions: Mapping[str, str] = attrs.field(factory=dict[str, str])
@@ -208,6 +215,7 @@ class RunReport:
     traceback: str | None = attrs.field(default=None, repr=False)
     is_cancellable: bool = True
     supervisor: ProcessIdentity | None = None
+    keeper: str | None = None
 
     @property
     def ok(self) -> bool:

@@ -40,14 +40,22 @@ def submit_bound(bound: BoundBackend, model_run: Any, workspace_dir: Path) -> Ru
     return _remembered(model_run, lambda: _call_handle(bound, model_run, workspace_dir).start())
 
 
-def run_in(bound: BoundBackend, model_run: Any, workspace_dir: str | os.PathLike[str] | None) -> RunReport:
+def run_in(
+    bound: BoundBackend,
+    model_run: Any,
+    workspace_dir: str | os.PathLike[str] | None,
+    *,
+    show_progress: bool = False,
+) -> RunReport:
     """Run to the end in the given workspace, or else in one that is generated; see ``run_bound``."""
     with contextlib.ExitStack() as until_started:
         try:
             path = until_started.enter_context(workspace_for(bound, model_run, workspace_dir))
         except StartError as exc:
             return _not_started(exc)
-        return run_bound(bound, model_run, path, has_started=until_started.close)
+        return run_bound(
+            bound, model_run, path, has_started=lambda _: until_started.close(), show_progress=show_progress
+        )
 
 
 def _not_started(exc: StartError) -> RunReport:
@@ -60,25 +68,30 @@ def run_bound(
     model_run: Any,
     workspace_dir: Path,
     *,
-    has_started: Callable[[], None],
+    has_started: Callable[[RunHandle], None],
     take_note: Callable[[RunReport], None] = lambda _: None,
+    show_progress: bool = False,
 ) -> RunReport:
     """Run to the end in *workspace_dir*; a run that could not be started is a report, too.
 
-    *has_started* is called once there is a record of it. An exception in this thread, such as ``KeyboardInterrupt``,
-    cancels the run and goes on after its end; *take_note* is called with the report then.
+    *has_started* is called with its handle once there is a record of it. An exception in this thread, such as
+    ``KeyboardInterrupt``, cancels the run and goes on after its end; *take_note* is called with the report then.
     """
     handle: RunHandle | None = None
     begun_at = utc_now()
     try:
-        if _is_submitting(bound.plugin):
-            with submit_bound(bound, model_run, workspace_dir) as handle:
-                has_started()
-                return handle.wait()
-        # In the caller's own thread, where an interrupt reaches the backend's code.
-        handle = _remembered(model_run, lambda: _call_handle(bound, model_run, workspace_dir))
-        has_started()
-        return cast("CallHandle", handle).run().wait()
+        # The display outlasts the handle, so it shows the end of a run that an interrupt cancels, too.
+        with _display(show_progress) as show:
+            if _is_submitting(bound.plugin):
+                with submit_bound(bound, model_run, workspace_dir) as handle:
+                    has_started(handle)
+                    show(handle)
+                    return handle.wait()
+            # In the caller's own thread, where an interrupt reaches the backend's code.
+            handle = _remembered(model_run, lambda: _call_handle(bound, model_run, workspace_dir))
+            has_started(handle)
+            show(handle)
+            return cast("CallHandle", handle).run().wait()
     except StartError as exc:
         return _not_started(exc)
     except BaseException:
@@ -87,6 +100,18 @@ def run_bound(
             take_note(report)
             _remember(model_run, report)
         raise
+
+
+@contextlib.contextmanager
+def _display(is_wanted: bool) -> Generator[Callable[[RunHandle], None]]:  # noqa: FBT001 - the one thing it is told
+    """Give what shows a run until the block is left, or does nothing where that is not wanted."""
+    if not is_wanted:
+        yield lambda _: None
+        return
+    from rompy_core._bars import show_progress
+
+    with show_progress() as shown:
+        yield shown.add
 
 
 def _interrupted(handle: RunHandle | None, workspace_dir: Path, begun_at: datetime) -> RunReport | None:

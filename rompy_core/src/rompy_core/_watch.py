@@ -353,8 +353,15 @@ class ProgressMeter:
                 fraction = self._fraction(groups)
                 if fraction is not None and fraction > self._best:
                     self._best = fraction
-                    news = Progress(fraction=min(max(fraction, 0.0), 1.0), text=match[0].strip())
+                    news = Progress(
+                        fraction=min(max(fraction, 0.0), 1.0), text=match[0].strip(), model_time=self._time(groups)
+                    )
         return news
+
+    def _time(self, groups: dict[str, str]) -> str:
+        if "date" in groups:
+            return groups["date"].strip()
+        return f"{groups['current'].strip()}/{self._total:.10g}" if "current" in groups and self._total else ""
 
     def _fraction(self, groups: dict[str, str]) -> float | None:
         with contextlib.suppress(ValueError, OverflowError, re.error):  # the last one is strptime's, for "%d%d"
