@@ -1,6 +1,6 @@
 """What each call of rompy's contract gives with us, beside rompy 0.6.4 and with its objects: one section for each call.
 
-Left out is what we have no word for: its command line. Docker is in ``test_docker.py``.
+Docker is in ``test_docker.py``, its command line in ``test_cli.py``.
 """
 
 from __future__ import annotations

@@ -201,6 +201,20 @@ def test_11_a_changed_source_is_another_image(run: Callable[..., RunReport], bui
 # What is beside the table.
 
 
+def test_what_their_config_does_not_say_is_the_default_of_ours(
+    run: Callable[..., RunReport], api: docker.APIClient
+) -> None:
+    report = run(config("true", remove_container=False))
+
+    [kept] = api.containers(all=True, filters={"label": f"rompy.record={report.record_dir}"})
+    limits = api.inspect_container(kept["Id"])["HostConfig"]
+    api.remove_container(kept["Id"], force=True)
+    assert limits["NetworkMode"] == "none"
+    assert limits["NanoCpus"] == 10**9  # theirs says one processor where nobody does
+    assert "no-new-privileges" in str(limits["SecurityOpt"])
+    assert not limits["CapDrop"]
+
+
 def test_a_config_of_theirs_can_be_submitted_and_cancelled(our_run: Make, engine: str) -> None:
     handle: RunHandle = our_run().submit(config("sleep 60"), engine=engine, grace_s=0.5)
 

@@ -1,7 +1,9 @@
 """The faults of rompy 0.6.4 that were proved, by their numbers in our notes, each shown not to be ours.
 
-8 to 11 are in ``test_docker.py``, 21 (examples that fail, tests that need the network) in ``tests/examples`` and in the
-way that all of these tests run. 19 (its SLURM backend) waits for a backend of ours.
+8 to 11 are in ``test_docker.py``. 21 (examples that fail, tests that need the network to be collected) is in
+``tests/examples`` and in ``tests/packaging/test_without_network.py``. Of 19 (its SLURM backend) it is decided that no
+other backend takes a job for SLURM; the rest comes with a SLURM backend of ours. 23 (what rompy has not at all) is what
+the tests of each package are about.
 """
 
 from __future__ import annotations
@@ -20,9 +22,11 @@ from typing import Any
 
 import pytest
 from rompy.backends import LocalConfig
+from rompy.backends.config import SlurmConfig
 from rompy.postprocess.config import BasePostprocessorConfig, NoopPostprocessorConfig
 
 from rompy_core import (
+    ConfigError,
     LocalPipelineBackend,
     ModelRun,
     NoopPostprocessor,
@@ -35,6 +39,7 @@ from rompy_core import (
     load_config,
     load_plugin,
 )
+from rompy_docker import DockerRunBackend
 from rompy_local import LocalRunBackend
 
 Make = Callable[..., Any]
@@ -389,6 +394,20 @@ def test_18_the_documented_signature_of_a_postprocessor_works(any_run: Any) -> N
     assert results["success"] is True
     assert results["processor"] == "documented"
     assert results["postprocess_results"]["kwargs"] == {"depth": 3}
+
+
+# 19
+
+
+@pytest.mark.parametrize("backend", [LocalRunBackend(), DockerRunBackend()])
+def test_19_a_job_for_slurm_is_refused_by_every_other_backend(any_run: Any, backend: Any) -> None:
+    job = SlurmConfig(command="touch here", nodes=4)
+
+    with pytest.raises(ConfigError, match=r"config: SlurmConfig is for 'slurm@rompy', not for '(local|docker)@rompy-"):
+        backend.run(any_run, job)
+    with pytest.raises(ConfigError, match="give it in the place of the backend's name"):
+        execute(any_run, backend, run_kwargs={"config": job})
+    assert not Path(any_run.output_dir).exists()
 
 
 # 20

@@ -263,6 +263,24 @@ def test_a_docker_config_is_not_for_the_local_backend(model_run: ModelRun) -> No
     assert not model_run.output_dir.exists()
 
 
+def test_a_config_that_only_rompy_has_a_backend_for_is_run_by_no_other(model_run: ModelRun) -> None:
+    class TheirSlurmConfig(Modelled):
+        command: str = "touch here"
+        nodes: int = 1
+
+        def get_backend_class(self) -> Any:
+            return of_rompy("rompy.run.slurm", "SlurmRunBackend")
+
+    with pytest.raises(ConfigError) as caught:
+        model_run.run("local", config=TheirSlurmConfig(nodes=4))
+
+    assert str(caught.value) == (
+        "LocalConfig: config: TheirSlurmConfig is for 'slurm@rompy', not for 'local@rompy-local'; "
+        "give it in the place of the backend's name"
+    )
+    assert not model_run.output_dir.exists()
+
+
 def test_where_ours_is_not_installed_it_is_asked_for_and_theirs_is_not_used_instead(
     without_distribution: Callable[[str], None], fake_distribution: Install
 ) -> None:
@@ -355,6 +373,18 @@ def test_a_class_of_ours_gets_a_config_of_its_own_type(model_run: ModelRun) -> N
     assert bind_backend(Plain(), {}).config == LocalConfig(command=("true",))
     with pytest.raises(ConfigError, match="shell"):
         bind_backend("local", {"config": {"shell": False}})
+
+
+def test_a_subclass_that_asks_for_a_class_of_ours_means_its_fields_as_theirs() -> None:
+    theirs = type("LocalConfig", (TheirLocalConfig,), {"__module__": "rompy.backends.config"})
+
+    class Ours(theirs):  # type: ignore[misc, valid-type]
+        def get_backend_class(self) -> Any:
+            return LocalRunBackend
+
+    config = bind_backend(Ours(command="model 'a b'", shell=False, working_dir=Path("grid")), {}).config
+
+    assert config == LocalConfig(command=("model", "a b"), working_dir=Path.cwd() / "grid")
 
 
 @pytest.mark.parametrize("asked", ["seen", "seen@their-waves"])

@@ -218,7 +218,7 @@ def test_a_run_that_does_not_say_how_far_it_is_shows_its_last_line_in_one_row(
     terminal: Terminal, tmp_path: Path, until: Until
 ) -> None:
     terminal.start(TALKATIVE)
-    until(lambda: any("grid ready" in line for line in terminal.said()), "the line")
+    until(lambda: any(re.search("MiB grid ready", line) for line in terminal.said()), "the line, and a sample")
 
     [line] = terminal.said()
     assert re.fullmatch(r"storm 0:\d\d \d+ MiB grid ready and so on .*\.\.\.", line)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,19 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.packaging.wheels import DISTRIBUTIONS, uv
 
 pytestmark = [pytest.mark.packaging, pytest.mark.timeout(300)]
 
-ROOT = Path(__file__).resolve().parents[2]
-DISTRIBUTIONS = ("rompy_core", "rompy_docker", "rompy_local")
-
 Install = Callable[..., Path]
-
-
-def uv(*words: str | Path) -> str:
-    done = subprocess.run([shutil.which("uv") or "uv", *map(str, words)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def ask(python: Path, source: str) -> object:
@@ -32,17 +23,6 @@ def ask(python: Path, source: str) -> object:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
-
-
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a wheel of each distribution, built from a copy of its own folder alone."""
-    folder = tmp_path_factory.mktemp("wheels")
-    for name in DISTRIBUTIONS:
-        source = tmp_path_factory.mktemp("source") / name
-        shutil.copytree(ROOT / name, source, ignore=shutil.ignore_patterns("__pycache__"))
-        uv("build", "--quiet", "--python", sys.executable, "--sdist", "--wheel", "--out-dir", folder, source)
-    return folder
 
 
 @pytest.fixture

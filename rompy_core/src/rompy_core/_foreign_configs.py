@@ -70,11 +70,11 @@ def options_from(config: Any, config_type: type[Any]) -> Options:
         ConfigError: It is a config for another plugin, or a field has no counterpart.
     """
     values = _without_kind(config)
-    counterpart = _counterpart(config)
+    asked = _reference_asked(config)
+    counterpart = _COUNTERPARTS.get(asked)
+    _refuse_for_another(config, config_type, counterpart.plugin if counterpart else _WITHOUT_COUNTERPART.get(asked))
+    counterpart = counterpart or _inherited(config, config_type)
     if counterpart is not None:
-        meant: object = getattr(config_type, "backend", counterpart.plugin)
-        if meant != counterpart.plugin:
-            raise ConfigError(config_type.__name__, [f"config: {type(config).__name__} is for {counterpart.plugin!r}"])
         values = counterpart.translate(values)
     known: Collection[str] = fields_of(config_type) or values
     _warn_of(config, set(values) - set(known))
@@ -118,6 +118,14 @@ def kind_of(config: object) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def _refuse_for_another(config: object, config_type: type[Any], meant: str | None) -> None:
+    """Refuse a config of rompy's own that is for another backend: its command would run in the wrong place."""
+    given: str | None = getattr(config_type, "backend", None)
+    if meant is not None and given is not None and meant != given:
+        found = f"config: {type(config).__name__} is for {meant!r}, not for {given!r}; "
+        raise ConfigError(config_type.__name__, [f"{found}give it in the place of the backend's name"])
+
+
 def _without_kind(config: object) -> Options:
     return {name: value for name, value in fields_of_config(config).items() if name not in _KIND}
 
@@ -159,17 +167,33 @@ def _reference(value: object) -> str:
 
 @attrs.frozen
 class _Counterpart:
-    """A plugin of ours that takes the place of one of rompy's, and how to put the fields of a config into its words."""
+    """A plugin of ours that takes the place of one of rompy's.
+
+    Attributes:
+        plugin: The name of ours.
+        config: The class of rompy's configs for it.
+        translate: Puts the fields of such a config into the words of ours.
+    """
 
     plugin: str
+    config: str
     translate: Callable[[Options], Options]
 
 
 def _counterpart(config: object) -> _Counterpart | None:
-    for group, name in _ASKS.items():
-        if _can(config, name):
-            return _COUNTERPARTS.get(_reference(_asked(group, config, name)))
-    return None
+    return _COUNTERPARTS.get(_reference_asked(config))
+
+
+def _inherited(config: object, config_type: type[Any]) -> _Counterpart | None:
+    """Find out whether the class of *config*, which asks for a class of ours, has the fields of one of rompy's."""
+    bases = {_reference(base) for base in type(config).__mro__}
+    plugin: str | None = getattr(config_type, "backend", None)
+    return next((one for one in _COUNTERPARTS.values() if one.plugin == plugin and one.config in bases), None)
+
+
+def _reference_asked(config: object) -> str:
+    """Say where the class is that *config* asks for; empty where it builds its plugin itself."""
+    return next((_reference(_asked(group, config, name)) for group, name in _ASKS.items() if _can(config, name)), "")
 
 
 def _local(values: Options) -> Options:
@@ -248,8 +272,15 @@ def _words(option: str, line: str) -> tuple[str, ...]:
 
 
 _COUNTERPARTS: Final[Mapping[str, _Counterpart]] = {
-    "rompy.run:LocalRunBackend": _Counterpart("local@rompy-local", _local),
-    "rompy.run.docker:DockerRunBackend": _Counterpart("docker@rompy-docker", _docker),
-    "rompy.postprocess:NoopPostprocessor": _Counterpart("noop@rompy-core", _noop),
+    "rompy.run:LocalRunBackend": _Counterpart("local@rompy-local", "rompy.backends.config:LocalConfig", _local),
+    "rompy.run.docker:DockerRunBackend": _Counterpart(
+        "docker@rompy-docker", "rompy.backends.config:DockerConfig", _docker
+    ),
+    "rompy.postprocess:NoopPostprocessor": _Counterpart(
+        "noop@rompy-core", "rompy.postprocess.config:NoopPostprocessorConfig", _noop
+    ),
 }
 """The classes of rompy 0.6.4 that its own configs ask for, each with the plugin of ours that takes its place."""
+
+_WITHOUT_COUNTERPART: Final = {"rompy.run.slurm:SlurmRunBackend": "slurm@rompy"}
+"""Those that no plugin of ours takes the place of, by the names that they are advertised by."""

@@ -25,6 +25,8 @@ offers. The programs use the standard library only, and talk to the test through
 command starts, which is the workspace. They need not be processes of this machine: see ``live_processes``. One claim
 starts a run from a process of its own and kills that: backend and config go there by pickle.
 
+The config takes the options that all run backends have; one that your backend cannot keep is refused by its ``check``.
+
 A claim that fails says in one sentence which promise was broken, and what was found. A promise that your plugin cannot
 keep for a good reason is left out by name, ``test_… = None``, with the reason beside it.
 """
