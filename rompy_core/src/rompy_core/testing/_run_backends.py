@@ -43,7 +43,7 @@ class RunBackendContract(
 
     @pytest.fixture
     def command_not_found(self, backend: SubmittingBackend[Any]) -> Any:
-        """Override where configs have no ``command``, or it is given to a launcher: a config of what cannot be started."""
+        """Override where configs have no ``command``, or a launcher gets it: a config of what cannot be started."""
         return structure_config({"command": ["rompy-no-such-command"]}, backend.config_type)
 
     def live_processes(self, token: str) -> list[str]:
