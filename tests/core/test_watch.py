@@ -439,6 +439,18 @@ def test_a_file_of_an_earlier_run_that_is_overwritten_is_judged_from_its_beginni
     assert watcher.scan() == Hit(line="ABORT", file="run.log", number=1)
 
 
+@pytest.mark.parametrize("text", ["one\nABORT\n", "one\nABORT without an end"])
+def test_a_file_of_an_earlier_run_that_is_written_again_to_the_same_bytes_is_judged(run: Run, text: str) -> None:
+    log = run.write("run.log", text, age=100)
+    watcher = run.watch(since=time.time() - 10, fatal=[{"regex": "ABORT", "file": "*.log"}])
+    before = watcher.scan()
+
+    log.write_text(text)
+
+    assert before is None
+    assert watcher.scan(at_end=True) == Hit(line=text.splitlines()[1], file="run.log", number=2)
+
+
 # Files that must be there, and files that must not.
 
 

@@ -149,8 +149,11 @@ class FileFollower:
         return status
 
     def _goes_on(self, file: BinaryIO, status: os.stat_result) -> bool:
-        """Whether the file still begins with what was read of it."""
+        """Whether the file still begins with what was read of it, and that is as old as it was."""
         if status.st_ino != self._inode or status.st_size < self._position:
+            return False
+        # Of an old file that is new and no longer, nothing was added: it was written anew, to the same bytes.
+        if self._is_old and status.st_mtime >= self._since and status.st_size == self._position:
             return False
         # The number alone is no proof: a file system gives that of a removed file to the next one.
         file.seek(self._position - len(self._seen))
