@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from rompy_core import (
     PluginLoadError,
     PluginNotFoundError,
     RunBackend,
+    check_options,
     fields,
     load_config,
     load_plugin,
@@ -601,3 +603,45 @@ def test_no_backend_makes_anything_but_a_plugin_error(junk: st.SearchStrategy[ob
 
     with pytest.raises(PluginError):
         bind_backend(backend, {})
+
+
+# Options that are only checked.
+
+
+@pytest.mark.parametrize(
+    ("group", "plugin", "options", "problem"),
+    [
+        ("rompy.run", "local", {"comand": "true"}, "did you mean 'command'"),
+        ("rompy.run", "lokal", {}, "did you mean 'local'"),
+        ("rompy.postprocess", object(), {}, "give a name, a config, or an object"),
+        ("rompy.pipeline", "lokal", {}, "did you mean 'local'"),
+        ("rompy.boats", "local", {}, "no such group of plugins"),
+    ],
+)
+def test_what_is_wrong_with_options_is_said_without_a_call(
+    group: str, plugin: object, options: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        check_options(group, plugin, options)
+
+
+def test_options_that_are_right_are_checked_and_nothing_is_called_or_written(tmp_path: Path) -> None:
+    class Careful:
+        def run(self, model_run: Any, **kwargs: Any) -> bool:
+            raise AssertionError("called")
+
+        def check(self, model_run: Any, config: Any) -> None:
+            raise ConfigError("Careful", [f"{model_run.run_id} is too large"])
+
+        def execute(self, model_run: Any, run_backend: Any) -> dict[str, Any]:
+            raise AssertionError("called")
+
+    check_options("rompy.run", Careful(), {"nodes": 3})
+    check_options("rompy.run", "local", {"command": "true"}, model_run=ModelRun(run_id="a", output_dir=tmp_path))
+    check_options("rompy.pipeline", Careful(), {}, supplied=["run_backend"])
+
+    with pytest.raises(ConfigError, match="run_backend: is required"):
+        check_options("rompy.pipeline", Careful(), {})
+    with pytest.raises(ConfigError, match="storm is too large"):
+        check_options("rompy.run", Careful(), {}, model_run=ModelRun(run_id="storm", output_dir=tmp_path))
+    assert list(tmp_path.iterdir()) == []

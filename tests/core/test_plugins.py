@@ -435,9 +435,9 @@ def test_an_unknown_name_lists_the_known_ones_the_nearest_first(
     fake_distribution: Install, without_distribution: Callable[[str], None]
 ) -> None:
     fake_distribution("waves", run=dict.fromkeys(("anuga", "xbeach", "swash", "swan"), "waves:X"))
-    without_distribution("rompy-local")
-    without_distribution("rompy-docker")
-    without_distribution("rompy-example")
+    for info in list_plugins("rompy.run"):
+        if info.distribution != "waves":
+            without_distribution(info.distribution)
 
     with pytest.raises(PluginNotFoundError) as caught:
         load_plugin("rompy.run", "swann")

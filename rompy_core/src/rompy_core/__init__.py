@@ -6,7 +6,7 @@ A name is imported when it is first used (PEP 562), so ``import rompy_core`` cos
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rompy_core._bars import show_progress
-    from rompy_core._binding import load_config
+    from rompy_core._binding import check_options, load_config
     from rompy_core._capabilities import Capability, refuse_missing
     from rompy_core._configs import BackendConfig, PipelineConfig, PostprocessorConfig
     from rompy_core._errors import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rompy_core._model_configs import FilesConfig, TemplateConfig
     from rompy_core._noop import NoopPostprocessor
     from rompy_core._pipeline import LocalPipelineBackend
-    from rompy_core._plugins import PluginInfo, list_plugins, load_plugin
+    from rompy_core._plugins import PluginInfo, list_plugins, load_object, load_plugin
     from rompy_core._processes import identify, is_alive
     from rompy_core._protocols import (
         CheckingBackend,
@@ -103,6 +103,7 @@ __all__ = [
     "WorkspaceError",
     "cancel",
     "check_model_run",
+    "check_options",
     "config_schema",
     "find_runs",
     "identify",
@@ -110,6 +111,7 @@ __all__ = [
     "limit_reasons",
     "list_plugins",
     "load_config",
+    "load_object",
     "load_plugin",
     "masked_config",
     "newest_progress",
@@ -129,7 +131,7 @@ __all__ = [
 
 _MODULES = {
     "_bars": "show_progress",
-    "_binding": "load_config",
+    "_binding": "check_options load_config",
     "_capabilities": "Capability refuse_missing",
     "_configs": "BackendConfig PipelineConfig PostprocessorConfig",
     "_errors": (
@@ -144,7 +146,7 @@ _MODULES = {
     "_model_configs": "FilesConfig TemplateConfig",
     "_noop": "NoopPostprocessor",
     "_pipeline": "LocalPipelineBackend",
-    "_plugins": "PluginInfo list_plugins load_plugin",
+    "_plugins": "PluginInfo list_plugins load_object load_plugin",
     "_processes": "identify is_alive",
     "_protocols": (
         "CheckingBackend Configured Execution ModelConfig ModelRunLike PipelineBackend Postprocessor RunBackend "

@@ -24,6 +24,7 @@ from rompy_core._plugins import (
     PluginKind,
     advertised,
     is_advertised,
+    kind_of_group,
     load_object,
 )
 from rompy_core._protocols import (
@@ -93,6 +94,36 @@ def bind_postprocessor(processor: object, options: Mapping[str, Any]) -> Bound[P
 def bind_pipeline(pipeline: object, options: Mapping[str, Any]) -> Bound[PipelineBackend]:
     """Find the pipeline backend and check its options; as ``bind_backend``."""
     return _bind(PIPELINE_BACKENDS, pipeline, options, "a name, or an object")
+
+
+def check_options(
+    group: str,
+    plugin: object,
+    options: Mapping[str, Any],
+    *,
+    supplied: Sequence[str] = (),
+    model_run: Any = None,
+) -> None:
+    """Find a plugin and check options for it as a call does, without the call; nothing is written.
+
+    Args:
+        group: ``rompy.run``, ``rompy.postprocess`` or ``rompy.pipeline``.
+        plugin: A name, a config or an object, as the calls take it.
+        options: The options.
+        supplied: Names of options that will be there in the call.
+        model_run: With it, a run backend also says what stands against this run.
+
+    Raises:
+        PluginError: The plugin cannot be used, or there is no such group.
+        ConfigError: An option is wrong, with every problem, or the backend cannot run *model_run* so.
+        ModelRunError: *model_run* is none.
+    """
+    if group == RUN_BACKENDS.group:
+        bound = bind_backend(plugin, options)
+        if model_run is not None:
+            check_bound(bound, model_run)
+    else:
+        _bind(kind_of_group(group, plugin), plugin, options, "a name, a config, or an object", supplied)
 
 
 def _bind(

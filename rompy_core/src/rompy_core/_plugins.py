@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 _OURS: Final = {
     "rompy-core": 'pip install "rompy-core"',
     "rompy-docker": 'pip install "rompy-core[docker]"',
+    "rompy-ensemble": 'pip install "rompy-ensemble[dask]"',
     "rompy-local": 'pip install "rompy-core[local]"',
 }
 """Our distributions, and how each is installed."""
@@ -42,6 +43,9 @@ _PROVIDERS: Final = {
     ("rompy.run", "local"): "rompy-local",
     ("rompy.postprocess", "noop"): "rompy-core",
     ("rompy.pipeline", "local"): "rompy-core",
+    ("rompy.pipeline", "dask"): "rompy-ensemble",
+    ("rompy.executors", "dask"): "rompy-ensemble",
+    ("rompy.executors", "threads"): "rompy-ensemble",
 }
 """Which of our distributions advertises a name, for the hint where it is not installed."""
 
@@ -199,11 +203,20 @@ def load_plugin(group: str, name: str, **plugin_options: Any) -> Any:
     Raises:
         PluginError: It is not known, not unique, does not import, or lacks what its kind must have.
     """
+    return advertised(kind_of_group(group, name), name).make(plugin_options)
+
+
+def kind_of_group(group: str, plugin: object) -> PluginKind[Any]:
+    """Give the kind of plugins that a group has; *plugin* is what was looked for there.
+
+    Raises:
+        PluginNotFoundError: There is no such group.
+    """
     for kind in _KINDS:
         if kind.group == group:
-            return advertised(kind, name).make(plugin_options)
+            return kind
     groups = ", ".join(kind.group for kind in _KINDS)
-    raise PluginNotFoundError(group, name, f"no such group of plugins; the groups are {groups}")
+    raise PluginNotFoundError(group, str(plugin), f"no such group of plugins; the groups are {groups}")
 
 
 def advertised(kind: PluginKind[PluginT], name: str) -> Advertised[PluginT]:
@@ -214,10 +227,10 @@ def advertised(kind: PluginKind[PluginT], name: str) -> Advertised[PluginT]:
 
 
 def load_object(group: str, name: str, built_in: Iterable[str] = ()) -> Any:
-    """Import what the entry point *name* refers to, and do not make anything of it.
+    """Import what the entry point *name* refers to, and do not make anything of it; for groups of other packages.
 
     Args:
-        group: The entry-point group.
+        group: The entry-point group, whose name begins with ``rompy.``.
         name: The entry point's name, or ``name@distribution``.
         built_in: Names that are known without an entry point, for the error.
 
