@@ -17,5 +17,5 @@ def test_pip_and_uv_read_the_same_pins() -> None:
 def test_every_distribution_carries_the_licence() -> None:
     licence = (ROOT / "LICENSE").read_bytes()
 
-    for pyproject in ROOT.glob("rompy_*/pyproject.toml"):
+    for pyproject in [*ROOT.glob("rompy_*/pyproject.toml"), *ROOT.glob("plugins/*/pyproject.toml")]:
         assert pyproject.with_name("LICENSE").read_bytes() == licence

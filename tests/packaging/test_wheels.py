@@ -118,3 +118,20 @@ def test_every_extra_can_be_installed(install: Install) -> None:
     python = install("rompy-core[all]")
 
     assert {"rompy-docker", "rompy-local", "jinja2", "pyyaml"} <= installed(python)
+
+
+def test_the_command_is_a_distribution_of_its_own(install: Install) -> None:
+    python = install("rompy-cli")
+
+    assert not {"rompy-local", "rompy-docker", "tqdm", "matplotlib"} & installed(python)
+    said = subprocess.run([python.with_name("rompyrun"), "plugins"], capture_output=True, text=True, check=True).stdout
+    assert "noop" in said
+
+
+def test_the_report_is_a_distribution_of_its_own(install: Install) -> None:
+    python = install("rompy-report")
+
+    assert not {"rompy-local", "rompy-docker", "xarray", "netcdf4"} & installed(python)
+    assert ask(
+        python, "import rompy_core as r; print(json.dumps([p.name for p in r.list_plugins('rompy.postprocess')]))"
+    ) == ["noop", "report"]

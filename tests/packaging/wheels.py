@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-DISTRIBUTIONS = ("rompy_core", "rompy_docker", "rompy_local")
+_FOLDERS = (*(ROOT / name for name in ("rompy_core", "rompy_docker", "rompy_local")), *ROOT.glob("plugins/rompy_*"))
+DISTRIBUTIONS = {folder.name: folder for folder in sorted(_FOLDERS)}
+"""The folder of each distribution by the name of its package."""
 
 
 def uv(*words: str | Path) -> str:
