@@ -733,15 +733,6 @@ def blocks_of(page: str, kind: str) -> list[str]:
     return re.findall(rf"^```{kind}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
 
 
-def test_the_code_of_the_page_works(page: str, run_python: Callable[..., str], tmp_path: Path) -> None:
-    code = "\n".join(blocks_of(page, "python")).replace("sleep(0.1)", "sleep(0.01)")
-
-    printed = run_python(f"import os; os.chdir({str(tmp_path)!r})\n{code}\nassert report.ok; print(len(memory))")
-
-    assert [report.state for report in find_runs(tmp_path)].count(RunState.COMPLETED) == 7
-    assert re.search(r"^storm COMPLETED \(\d+\.\d+, 1\.0\) Usage\(", printed, re.MULTILINE)
-
-
 def test_the_screens_of_the_page_are_what_is_shown(page: str) -> None:
     lines = [line for screen in blocks_of(page, "text") for line in screen.splitlines()]
     bars = [match for line in lines if (match := BAR.fullmatch(line))]
