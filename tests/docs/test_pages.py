@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from tests.docker import engines
 
 from .run_page import blocks_of
 
@@ -40,31 +37,10 @@ def run(page: Path, directory: Path, *needs: str, **env: str) -> None:
     assert ended.returncode == 0, f"{page.name}:\n{ended.stdout[-4000:]}\n{ended.stderr[-4000:]}"
 
 
-@pytest.fixture(scope="module")
-def engine() -> Generator[str]:
-    with contextlib.ExitStack() as stack:
-        address = os.environ.get("ROMPY_TEST_ENGINE") or engines.default_engine()
-        if address is None:
-            address = stack.enter_context(engines.private_engine("docker", "python")).address
-        stack.enter_context(engines.nothing_left(address))
-        yield address
-
-
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_code_of_a_page_runs_as_it_is_printed(page: Path, tmp_path: Path) -> None:
     run(page, tmp_path)
-
-
-@pytest.mark.docker
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize(
-    "page",
-    [page for page in PAGES if any(block.remarks.get("needs") == "docker" for block in blocks_of(page))],
-    ids=lambda page: page.name,
-)
-def test_the_code_of_a_page_runs_with_an_engine(page: Path, tmp_path: Path, engine: str) -> None:
-    run(page, tmp_path, "docker", DOCKER_HOST=engine)
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def pretended(tmp_path: Path) -> Path:
 
 
 def test_the_whole_run_is_in_a_group_of_its_own_which_is_removed(run: Run, delegated: Path) -> None:
-    report = run("cat /proc/self/cgroup; (while :; do :; done) & sleep 0.3; kill $!", cgroup=str(delegated))
+    busy = f"{sys.executable} -c 'import time\nwhile time.process_time() < 0.25: pass'"
+
+    report = run(f"cat /proc/self/cgroup; {busy} & wait", cgroup=str(delegated))
 
     assert report.ok, report.reason
     assert report.stdout_path is not None
