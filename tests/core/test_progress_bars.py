@@ -483,9 +483,10 @@ def test_the_end_is_shown_where_no_thread_is_to_be_had(
 
 def test_a_child_process_shows_its_own_runs(run_python: Callable[..., str], tmp_path: Path) -> None:
     code = f"""
-import logging, os, sys
+import logging, os, sys, warnings
 from rompy_core import ModelRun
 logging.disable()
+warnings.simplefilter("ignore", DeprecationWarning)  # from Python 3.12 on, fork() warns where there are threads
 run = ModelRun(run_id="storm", output_dir={str(tmp_path)!r}).submit("local", command="sleep 60")
 sys.stderr = sys.stdout
 from rompy_core import show_progress

@@ -780,3 +780,39 @@ def test_a_workspace_stands_for_its_live_run_when_it_is_to_be_ended(workspace: P
 def test_where_nothing_ran_there_is_nothing_to_end(workspace: Path) -> None:
     with pytest.raises(RecordError):
         cancel(workspace)
+
+
+def test_a_run_that_something_else_keeps_is_not_lost_with_its_supervisor(workspace: Path, child: Child) -> None:
+    process = child("sys.stdin.read()")
+    record = open_record(workspace, run_id="case", backend="queue", keeper="job 7", supervisor=identify(process.pid))
+    process.kill()
+    process.wait()
+
+    found = read_report(record.directory)
+
+    assert (found.state, found.keeper) == (RunState.RUNNING, "job 7")
+    assert reopen_record(record.directory) is None
+    with pytest.raises(StartError, match="kept by job 7"):
+        open_record(workspace, run_id="case", backend="queue")
+
+
+def test_cancel_has_the_backend_of_a_kept_run_look_after_it(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = open_record(workspace, run_id="case", backend="queue", keeper="job 7", supervisor=None)
+
+    class Queue:
+        def attach(self, path: Path) -> None:
+            assert record.cancel_requested()
+            record.finish(RunState.CANCELLED, f"job 7 of {path.name} was ended")
+
+    monkeypatch.setattr("rompy_core._plugins.load_plugin", lambda *_: Queue())
+
+    report = cancel(workspace, timeout=5)
+
+    assert report.reason == f"job 7 of {record.directory.name} was ended"
+
+
+def test_cancel_of_a_kept_run_without_its_backend_waits_for_whoever_looks_after_it(workspace: Path) -> None:
+    open_record(workspace, run_id="case", backend="no-such-backend", keeper="job 7", supervisor=None)
+
+    with pytest.raises(TimeoutError, match="was asked to end"):
+        cancel(workspace, timeout=0.1)
