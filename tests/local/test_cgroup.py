@@ -31,7 +31,7 @@ def delegated(tmp_path: Path) -> Iterator[Path]:
     done = subprocess.run(["mount", "-t", "cgroup2", "none", mounted], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"cannot mount a cgroup v2 here: {done.stderr.strip()}")
-    group = mounted / f"rompy-test-{tmp_path.name}"
+    group = mounted / f"rompy-test-{os.getpid()}-{tmp_path.name}"
     group.mkdir()
     yield group
     group.rmdir()
