@@ -30,10 +30,11 @@ PluginT = TypeVar("PluginT")
 logger = logging.getLogger(__name__)
 
 _OURS: Final = {
+    "rompy-cli": 'pip install "rompy-cli"',
     "rompy-core": 'pip install "rompy-core"',
     "rompy-docker": 'pip install "rompy-core[docker]"',
-    "rompy-ensemble": 'pip install "rompy-ensemble[dask]"',
     "rompy-local": 'pip install "rompy-core[local]"',
+    "rompy-report": 'pip install "rompy-report"',
 }
 """Our distributions, and how each is installed."""
 
@@ -42,10 +43,8 @@ _PROVIDERS: Final = {
     ("rompy.run", "docker"): "rompy-docker",
     ("rompy.run", "local"): "rompy-local",
     ("rompy.postprocess", "noop"): "rompy-core",
+    ("rompy.postprocess", "report"): "rompy-report",
     ("rompy.pipeline", "local"): "rompy-core",
-    ("rompy.pipeline", "dask"): "rompy-ensemble",
-    ("rompy.executors", "dask"): "rompy-ensemble",
-    ("rompy.executors", "threads"): "rompy-ensemble",
 }
 """Which of our distributions advertises a name, for the hint where it is not installed."""
 

@@ -335,7 +335,7 @@ def versions() -> Mapping[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for name in ("rompy-core", "rompy-local", "rompy-docker", "rompy-slurm"):
+    for name in ("rompy-core", "rompy-local", "rompy-docker"):
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     return found

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rompy_core import PluginInfo
 
 _COLUMNS: Final = ("NAME", "GROUP", "DISTRIBUTION", "VERSION", "PROBLEM")
-_OURS: Final = frozenset({"rompy-core", "rompy-docker", "rompy-local"})
+_OURS: Final = frozenset({"rompy-cli", "rompy-core", "rompy-docker", "rompy-local", "rompy-report"})
 _group = click.option("--group", type=click.Choice(list(GROUPS)), help="One kind of plugin.")
 
 
