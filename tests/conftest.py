@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -71,17 +72,29 @@ def token(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def living(token: str) -> Callable[[], list[str]]:
-    """List the processes that carry the token and have not ended."""
+def marked(token: str) -> Callable[[], list[psutil.Process]]:
+    """Find the processes that carry the token and have not ended."""
+
+    def find() -> list[psutil.Process]:
+        found: list[psutil.Process] = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.environ().get(TOKEN) == token and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    return find
+
+
+@pytest.fixture
+def living(marked: Callable[[], list[psutil.Process]]) -> Callable[[], list[str]]:
+    """List the commands of those processes."""
 
     def find() -> list[str]:
         found: list[str] = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get(TOKEN) == token and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(" ".join(process.cmdline()))
-            except (psutil.Error, OSError):
-                continue
+        for process in marked():
+            with contextlib.suppress(psutil.Error):
+                found.append(" ".join(process.cmdline()))
         return found
 
     return find

@@ -19,6 +19,7 @@ from rompy_core import ModelRun, RunHandle, RunReport, RunState, StartError, can
 Run = Callable[..., RunReport]
 Submit = Callable[..., RunHandle]
 Living = Callable[[], list[str]]
+Marked = Callable[[], list[psutil.Process]]
 Until = Callable[..., None]
 
 TREE = "sleep 300 & sleep 300"
@@ -207,13 +208,12 @@ def test_waiting_for_what_outlives_the_command_has_the_limits_of_the_run(run: Ru
     assert living() == []
 
 
-def test_a_run_can_leave_what_outlives_its_command(run: Run, living: Living) -> None:
+def test_a_run_can_leave_what_outlives_its_command(run: Run, living: Living, marked: Marked) -> None:
     report = run("exec 2>&- >&-; setsid sleep 300 & exit 0", leftovers="leave")
 
     left = living()
-    for process in psutil.process_iter():
-        if process.name() == "sleep" and " ".join(process.cmdline()) in left:
-            process.kill()
+    for process in marked():
+        process.kill()
     assert report.ok
     assert left == ["sleep 300"]
     assert "left running" in report.leftovers[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import logging
@@ -199,9 +200,12 @@ def test_a_model_config_that_raises_tells_no_secret(tmp_path: Path, heard: list[
 
 
 def test_no_command_line_has_a_secret_while_the_run_lives(model_run: ModelRun, until: Until) -> None:
+    lines: list[str] = []
     with model_run.submit(command="touch begun; sleep 60", env_vars=ENV, grace_s=0.2) as handle:
         until((model_run.workspace_dir / "begun").exists)
-        lines = [shlex.join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it ended meanwhile
+                lines.append(shlex.join(process.cmdline()))
         handle.cancel()
         handle.wait(20)
 
