@@ -334,13 +334,14 @@ def test_a_watchdog_that_was_killed_is_replaced(
 
 
 def test_the_watchdog_ends_with_the_run(submit: Submit) -> None:
+    before = psutil.Process().children()  # such as the registry of other tests
     handle = submit("true")
 
     report = handle.wait(20)
 
     assert report.supervisor is not None
     assert not psutil.pid_exists(report.supervisor.pid)
-    assert psutil.Process().children() == []
+    assert set(psutil.Process().children()) <= set(before)
 
 
 def test_nothing_of_the_callers_surroundings_is_changed(call: Call) -> None:
