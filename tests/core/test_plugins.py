@@ -21,6 +21,7 @@ from rompy_core import (
     PluginNotFoundError,
     _plugins,
     list_plugins,
+    load_object,
     load_plugin,
 )
 
@@ -41,7 +42,12 @@ def test_a_listing_tells_where_each_plugin_comes_from(fake_distribution: Install
     listed = [info for info in list_plugins() if info.distribution == "my-waves"]
 
     expected = PluginInfo(
-        name="swan", group="rompy.run", distribution="my-waves", version="2.1", reference="my_waves.run:Swan"
+        name="swan",
+        group="rompy.run",
+        distribution="my-waves",
+        version="2.1",
+        reference="my_waves.run:Swan",
+        ask_for="swan",
     )
     assert listed == [expected]
 
@@ -518,3 +524,19 @@ def test_a_relative_place_is_that_of_the_moment(fake_distribution: Install, monk
     assert "swan" not in before
     assert "swan" in _run_names()
     monkeypatch.chdir(here)
+
+
+def test_an_object_of_another_packages_group_is_found_by_name_and_not_made(fake_distribution: Install) -> None:
+    fake_distribution(
+        "engines",
+        groups={"rompy.executors": {"fast": "engines:make", "broken": "no_such_module:make"}},
+        modules={"engines": "def make(**options):\n    raise AssertionError('it was asked for, not to be made')\n"},
+    )
+
+    found = load_object("rompy.executors", "fast@engines")
+
+    assert found.__name__ == "make"
+    with pytest.raises(PluginNotFoundError, match="did you mean 'fast'"):
+        load_object("rompy.executors", "fasst")
+    with pytest.raises(PluginLoadError, match="no_such_module:make of engines does not import"):
+        load_object("rompy.executors", "broken")

@@ -33,8 +33,10 @@ _OURS: Final = {
     "rompy-cli": 'pip install "rompy-cli"',
     "rompy-core": 'pip install "rompy-core"',
     "rompy-docker": 'pip install "rompy-core[docker]"',
+    "rompy-ensemble": 'pip install "rompy-ensemble[dask]"',
     "rompy-local": 'pip install "rompy-core[local]"',
     "rompy-report": 'pip install "rompy-report"',
+    "rompy-slurm": 'pip install "rompy-core[slurm]"',
 }
 """Our distributions, and how each is installed."""
 
@@ -42,9 +44,13 @@ _UNKNOWN: Final = "unknown"
 _PROVIDERS: Final = {
     ("rompy.run", "docker"): "rompy-docker",
     ("rompy.run", "local"): "rompy-local",
+    ("rompy.run", "slurm"): "rompy-slurm",
     ("rompy.postprocess", "noop"): "rompy-core",
     ("rompy.postprocess", "report"): "rompy-report",
+    ("rompy.pipeline", "dask"): "rompy-ensemble",
     ("rompy.pipeline", "local"): "rompy-core",
+    ("rompy.executors", "dask"): "rompy-ensemble",
+    ("rompy.executors", "slurm-array"): "rompy-slurm",
 }
 """Which of our distributions advertises a name, for the hint where it is not installed."""
 
@@ -59,6 +65,7 @@ class PluginInfo:
         distribution: The distribution's name, normalised as in PEP 503.
         version: The distribution's version.
         reference: Where the object is, as ``module:attribute``.
+        ask_for: The name that always means it: with the distribution where the bare one stands for another, or none.
     """
 
     name: str
@@ -66,6 +73,7 @@ class PluginInfo:
     distribution: str
     version: str
     reference: str
+    ask_for: str
 
 
 @attrs.frozen
@@ -187,7 +195,7 @@ def list_plugins(group: str | None = None) -> list[PluginInfo]:
         group: One entry-point group, or ``None`` for ``rompy.run``, ``rompy.postprocess`` and ``rompy.pipeline``.
     """
     groups = [group] if group is not None else [kind.group for kind in _KINDS]
-    found = (_info(ep) for name in groups for ep in _advertised(name))
+    found = (_info(ep, everything) for everything in map(_advertised, groups) for ep in everything)
     return sorted(found, key=lambda info: (info.group, info.name, info.distribution))
 
 
@@ -312,14 +320,28 @@ def _log_precedence(group: str, name: str, taken: str, others: str) -> None:
     )
 
 
-def _info(ep: EntryPoint) -> PluginInfo:
+def _info(ep: EntryPoint, everything: Iterable[EntryPoint]) -> PluginInfo:
+    is_only_one = len({other.value for other in everything if other.name == ep.name}) == 1
     return PluginInfo(
         name=ep.name,
         group=ep.group,
         distribution=_distribution(ep),
         version=_metadata(ep)[1],
         reference=ep.value,
+        ask_for=ep.name if is_only_one or _is_ours(ep) else f"{ep.name}@{_distribution(ep)}",
     )
+
+
+@functools.cache
+def versions() -> Mapping[str, str]:
+    """Give the versions of Python and of the distributions of ours that are installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in _OURS:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _distribution(ep: EntryPoint) -> str:

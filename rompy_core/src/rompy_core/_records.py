@@ -9,13 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import functools
 import json
 import os
 import secrets
 import socket
 import string
-import sys
 import time
 from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
@@ -25,6 +23,7 @@ from typing import Any, Final, cast, final
 import attrs
 
 from rompy_core._errors import ConfigError, PluginError, RecordError, RompyError, StartError
+from rompy_core._plugins import versions
 from rompy_core._processes import identify, is_alive
 from rompy_core._reports import ProcessIdentity, Progress, RunReport, RunState
 from rompy_core._structure import structure_config, unstructure_config
@@ -327,18 +326,6 @@ def _attach(report: RunReport) -> None:
 def utc_now() -> datetime:
     """Give the time now, aware, UTC."""
     return datetime.now(UTC)
-
-
-@functools.cache
-def versions() -> Mapping[str, str]:
-    """Give the versions of Python and of the distributions of ours that are installed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for name in ("rompy-core", "rompy-local", "rompy-docker"):
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
 
 
 def _record_dir(path: Path) -> Path:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rompy_core import PluginInfo
 
 _COLUMNS: Final = ("NAME", "GROUP", "DISTRIBUTION", "VERSION", "PROBLEM")
-_OURS: Final = frozenset({"rompy-cli", "rompy-core", "rompy-docker", "rompy-local", "rompy-report"})
 _group = click.option("--group", type=click.Choice(list(GROUPS)), help="One kind of plugin.")
 
 
@@ -29,13 +28,13 @@ def plugins(group: str | None, *, is_checked: bool, is_json: bool) -> ExitCode:
     infos = rompy_core.list_plugins(GROUPS[group] if group else None)
     problems = [_problem_with(info, infos, is_checked=is_checked) for info in infos]
     if is_json:
-        rows = [_document_of(info, infos, problem) for info, problem in zip(infos, problems, strict=True)]
+        rows = [_document_of(info, problem) for info, problem in zip(infos, problems, strict=True)]
         print_json({"plugins": rows, "is_checked": is_checked})
     else:
         print_table(
             _COLUMNS,
             [
-                (_spelling(info, infos), info.group, info.distribution, info.version, problem or "")
+                (info.ask_for, info.group, info.distribution, info.version, problem or "")
                 for info, problem in zip(infos, problems, strict=True)
             ],
         )
@@ -58,8 +57,8 @@ def schema(plugin: str, group: str | None, *, is_json: bool) -> ExitCode:  # noq
 
 def _problem_with(info: PluginInfo, infos: Sequence[PluginInfo], *, is_checked: bool) -> str | None:
     same = [other for other in infos if (other.group, other.name) == (info.group, info.name)]
-    if len({other.reference for other in same}) > 1 and not any(other.distribution in _OURS for other in same):
-        choice = ", ".join(f"{other.name}@{other.distribution}" for other in same)
+    if not any(other.ask_for == info.name for other in same):
+        choice = ", ".join(other.ask_for for other in same)
         return f"several distributions advertise it; ask for one of {choice}"
     return _broken(info) if is_checked else None
 
@@ -75,15 +74,8 @@ def _broken(info: PluginInfo) -> str | None:
     return None
 
 
-def _spelling(info: PluginInfo, infos: Sequence[PluginInfo]) -> str:
-    """Give what to ask for: the bare name, unless that stands for a plugin of ours or for none."""
-    same = [other for other in infos if (other.group, other.name) == (info.group, info.name)]
-    is_plain = len({other.reference for other in same}) == 1 or info.distribution in _OURS
-    return info.name if is_plain else f"{info.name}@{info.distribution}"
-
-
-def _document_of(info: PluginInfo, infos: Sequence[PluginInfo], problem: str | None) -> dict[str, Any]:
-    return rompy_core.unstructure_config(info) | {"ask_for": _spelling(info, infos), "problem": problem}
+def _document_of(info: PluginInfo, problem: str | None) -> dict[str, Any]:
+    return rompy_core.unstructure_config(info) | {"problem": problem}
 
 
 def _group_of(plugin: str) -> str:
