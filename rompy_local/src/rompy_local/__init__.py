@@ -8,12 +8,16 @@ if TYPE_CHECKING:
     from rompy_local._backend import LocalRunBackend
     from rompy_local._capabilities import capabilities
     from rompy_local._config import LocalConfig
+    from rompy_local._sandbox import Sandbox, SandboxError, SandboxSpec
 
-__all__ = ["LocalConfig", "LocalRunBackend", "capabilities"]
+__all__ = ["LocalConfig", "LocalRunBackend", "Sandbox", "SandboxError", "SandboxSpec", "capabilities"]
 
 _HOMES = {
     "LocalConfig": "_config",
     "LocalRunBackend": "_backend",
+    "Sandbox": "_sandbox",
+    "SandboxError": "_sandbox",
+    "SandboxSpec": "_sandbox",
     "capabilities": "_capabilities",
 }
 
