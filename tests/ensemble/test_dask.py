@@ -1,0 +1,254 @@
+"""Dask with real workers: on this machine, of a scheduler, in jobs; and the pipeline of one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from rompy_core import ConfigError, FilesConfig, ModelRun, PluginNotFoundError, RunState, find_runs, read_report
+from rompy_ensemble import DaskConfig, Ensemble
+from rompy_ensemble._dask import make_executor
+
+TOKEN = "ROMPY_TEST_TOKEN"
+DRIVING = Path(__file__).with_name("driving.py")
+
+Until = Callable[..., None]
+
+
+def model_in(directory: Path, command: str = "true") -> ModelRun:
+    return ModelRun(run_id="m", output_dir=directory, config=FilesConfig(command=command))
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """A scheduler with two workers, as somebody else would have it."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit=0) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"adress": "tcp://x:1"}, "adress: .*did you mean 'address'"),
+        ({"address": "tcp://x:1", "workers": 2}, "workers: cannot be given with address"),
+        ({"queue": "slrum"}, "queue: must be one of"),
+        ({"queue": "slurm", "workers": 2}, "workers: is for this machine"),
+        ({"jobs": 2, "queue_options": {"cores": 2}}, r"(?s)2 problems.*queue_options: needs queue.*jobs: needs queue"),
+        ({"workers": 0}, "workers: must be a whole number"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_written(
+    options: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
+    model = model_in(tmp_path / "out")
+
+    with pytest.raises(ConfigError, match=problem):
+        Ensemble(members=[{}], model=model, executor="dask", executor_kwargs=options).run()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_config_of_dask_is_made_of_plain_values() -> None:
+    config = DaskConfig(queue="slurm", queue_options={"cores": 4}, jobs=2)
+
+    assert config.startup_timeout == 60
+
+
+def test_without_dask_the_error_says_how_to_install_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['distributed'] = None\n"
+        "from rompy_core import ModelRun; from rompy_ensemble import Ensemble\n"
+        f"Ensemble(members=[{{}}], model=ModelRun(run_id='m', output_dir={str(tmp_path)!r}), executor='dask',"
+        " run_kwargs={'command': 'true'}).run()"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert 'pip install "rompy-ensemble[dask]"' in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_executor_that_nobody_advertises_is_told_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(PluginNotFoundError, match=r"did you mean 'threads'\?; known: threads, .*dask"):
+        Ensemble(members=[{}], model=model_in(tmp_path), executor="thread").run()
+
+
+def test_members_run_on_the_workers_of_a_scheduler_which_lives_on(tmp_path: Path, scheduler: str) -> None:
+    def start() -> list[int]:
+        members = [{"command": f"exit {code}"} for code in (0, 1, 0, 0)]
+        ensemble = Ensemble(
+            members=members,
+            model=model_in(tmp_path),
+            executor="dask",
+            executor_kwargs={"address": scheduler},
+            max_workers=2,
+        )
+        return [row.ran for row in ensemble.run()]
+
+    first, second = start(), start()
+
+    assert first == [1, 1, 1, 1]
+    assert second == [0, 1, 0, 0]
+    assert all(run.state in (RunState.COMPLETED, RunState.FAILED) for run in find_runs(tmp_path))
+
+
+def test_a_model_that_only_this_process_knows_travels(tmp_path: Path, scheduler: str) -> None:
+    class Local:
+        command = "cat INPUT"
+
+        def __init__(self, tide: float) -> None:
+            self.tide = tide
+
+        def generate(self, workspace_dir: Path, model_run: object) -> None:
+            (workspace_dir / "INPUT").write_text(str(self.tide))
+
+    ensemble = Ensemble(
+        members=[{"tide": 1.5}],
+        model=lambda row: ModelRun(run_id="m", output_dir=tmp_path, config=Local(row["tide"])),
+        executor="dask",
+        executor_kwargs={"address": scheduler},
+    )
+
+    assert ensemble.run().ok
+    assert (tmp_path / "m" / "INPUT").read_text() == "1.5"
+
+
+def test_a_member_that_kills_every_worker_is_given_up_and_the_others_are_not(tmp_path: Path) -> None:
+    class KillsItsWorker:  # travels by value: the workers cannot import this module
+        def generate(self, workspace_dir: Path, model_run: object) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def model(row: Mapping[str, Any]) -> ModelRun:
+        config = KillsItsWorker() if row["run_id"] == "killer" else FilesConfig()
+        return ModelRun(run_id=row["run_id"], output_dir=tmp_path, config=config)
+
+    ensemble = Ensemble(
+        members=[{"run_id": "one"}, {"run_id": "killer"}, {"run_id": "two"}],
+        model=model,
+        run_kwargs={"command": "true"},
+        executor=_dask_that_gives_up_at_once,
+        max_workers=2,
+    )
+
+    report = ensemble.run()
+
+    assert [row.ok for row in report] == [True, False, True]
+    assert report.rows[1].state is RunState.LOST
+    assert "the engine lost it: KilledWorker" in report.rows[1].reason
+
+
+def _dask_that_gives_up_at_once(*, max_workers: int) -> Any:
+    import dask
+    import distributed  # it fills in its defaults at import
+
+    assert distributed
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        return make_executor(max_workers, {})
+
+
+def test_a_job_of_the_queue_that_is_lost_is_replaced(tmp_path: Path, token: str, until: Until) -> None:
+    described = {
+        "directory": str(tmp_path),
+        "members": [{"command": "test -e ../go || sleep 60"}, *[{"command": "true"}] * 3],
+        "run_kwargs": {"env_vars": {TOKEN: token}},
+        "executor": "dask",
+        "executor_kwargs": {"queue": "local", "queue_options": {"cores": 1, "processes": 1, "memory": "512MB"}},
+        "max_workers": 1,
+    }
+    command = [sys.executable, str(DRIVING), json.dumps(described)]
+    # In a process of its own: the jobs that dask-jobqueue starts here leave open files behind.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as driver:
+        until(lambda: len(_named("sleep", token)) == 1, "the first member", timeout=40)
+        (tmp_path / "go").touch()
+
+        job = _job_of(_named("sleep", token)[0])
+        for process in (*job.children(recursive=False), job):
+            process.kill()
+        out, err = driver.communicate(timeout=50)
+
+    assert [line.split()[1] for line in out.splitlines()] == ["COMPLETED"] * 4, err
+    assert [run.state for run in find_runs(tmp_path / "m-0001")] == [RunState.CANCELLED, RunState.COMPLETED]
+
+
+def _named(name: str, token: str) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        try:
+            if process.name() == name and process.environ().get(TOKEN) == token:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def _job_of(member: psutil.Process) -> psutil.Process:
+    """Find the job: the outermost process below this one that is a worker of Dask."""
+    return next(
+        parent for parent in reversed(member.parents()) if "distributed.cli.dask_worker" in " ".join(parent.cmdline())
+    )
+
+
+def test_the_pipeline_of_one_run_goes_through_a_worker(tmp_path: Path, scheduler: str) -> None:
+    model = model_in(tmp_path, "echo $PPID > out")
+
+    results = model.pipeline("dask", dask={"address": scheduler})
+
+    assert results["success"]
+    assert results["pipeline_backend"] == "dask"
+    assert results["stages_completed"] == ["generate", "run", "postprocess"]
+    report = read_report(tmp_path / "m")
+    assert report.ok
+    pipeline = json.loads(
+        (tmp_path / "m" / ".rompy" / str(report.record_dir and report.record_dir.name) / "pipeline.json").read_text()
+    )
+    assert pipeline["success"] is True
+
+
+def test_the_pipeline_of_one_run_may_have_a_worker_of_its_own(tmp_path: Path) -> None:
+    results = model_in(tmp_path, "exit 3").pipeline("dask")
+
+    assert not results["success"]
+    assert results["stage"] == "run"
+    assert "exit code 3" in results["error"]
+
+
+def test_the_pipeline_refuses_wrong_options_before_anything_is_written(tmp_path: Path) -> None:
+    model = model_in(tmp_path / "out")
+
+    with pytest.raises(ConfigError, match="timout"):
+        model.pipeline("dask", run_kwargs={"timout": 1})
+    with pytest.raises(ConfigError, match="adress"):
+        model.pipeline("dask", dask={"adress": "x"})
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupt_of_the_pipeline_ends_the_run(
+    tmp_path: Path, token: str, until: Until, living: Callable[[], list[str]]
+) -> None:
+    code = (
+        "from rompy_core import FilesConfig, ModelRun\n"
+        "if __name__ == '__main__':\n"
+        f"    ModelRun(run_id='m', output_dir={str(tmp_path)!r}, config=FilesConfig(command='sleep 60'))"
+        f".pipeline('dask', run_kwargs={{'env_vars': {{{TOKEN!r}: {token!r}}}}})\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    with subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: len(_named("sleep", token)) == 1, "the run", timeout=40)
+
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+
+    assert "KeyboardInterrupt" in err
+    assert living() == []
+    assert read_report(tmp_path / "m").state is RunState.CANCELLED
