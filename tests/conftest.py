@@ -16,6 +16,7 @@ import pytest
 from rompy_docker import _watchdog
 from rompy_local import _calls, _sandbox
 
+pytest_plugins = ["tests.slurm.clusters"]
 TOKEN = "ROMPY_TEST_TOKEN"
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -490,17 +490,19 @@ def test_options_of_the_run_stage_are_passed_on_or_refused(any_run: Any) -> None
     assert find_runs(any_run.output_dir)[-1].options["timeout"] == 5
 
 
-# What is beside the table: a backend of theirs that is not ours, and runs in threads.
+# What is beside the table: a job where there is no queue, and runs in threads.
 
 
-def test_a_config_for_a_backend_that_we_do_not_have_goes_to_its_own(
+def test_a_config_for_slurm_is_run_by_our_backend_which_says_what_is_missing(
     any_run: Any, monkeypatch: pytest.MonkeyPatch, report_of: ReportOf
 ) -> None:
-    monkeypatch.setenv("PATH", os.devnull)  # no sbatch
+    monkeypatch.setenv("PATH", os.devnull)
+
     results = execute(any_run, SlurmConfig(command="swan.exe"))
 
-    assert (results["success"], results["stage"], results["backend"]) == (False, "run", "SlurmRunBackend")
-    assert report_of(any_run).state is RunState.FAILED
+    assert (results["success"], results["stage"], results["run_backend"]) == (False, "run", "slurm")
+    assert "sbatch" in results["error"]
+    assert report_of(any_run).state is RunState.NOT_STARTED
 
 
 def test_a_plugin_error_is_a_value_error() -> None:

@@ -1,9 +1,9 @@
 """The faults of rompy 0.6.4 that were proved, by their numbers in our notes, each shown not to be ours.
 
 8 to 11 are in ``test_docker.py``. 21 (examples that fail, tests that need the network to be collected) is in
-``tests/examples`` and in ``tests/packaging/test_without_network.py``. Of 19 (its SLURM backend) it is decided that no
-other backend takes a job for SLURM; the rest comes with a SLURM backend of ours. 23 (what rompy has not at all) is what
-the tests of each package are about.
+``tests/examples`` and in ``tests/packaging/test_without_network.py``. Of 19 (its SLURM backend) it is shown here that
+no other backend takes a job for SLURM, in ``test_slurm.py`` what becomes of one, and in ``tests/slurm`` the rest. 23
+(what rompy has not at all) is what the tests of each package are about.
 """
 
 from __future__ import annotations
@@ -403,7 +403,7 @@ def test_18_the_documented_signature_of_a_postprocessor_works(any_run: Any) -> N
 def test_19_a_job_for_slurm_is_refused_by_every_other_backend(any_run: Any, backend: Any) -> None:
     job = SlurmConfig(command="touch here", nodes=4)
 
-    with pytest.raises(ConfigError, match=r"config: SlurmConfig is for 'slurm@rompy', not for '(local|docker)@rompy-"):
+    with pytest.raises(ConfigError, match=r"SlurmConfig is for 'slurm@rompy-slurm', not for '(local|docker)@rompy-"):
         backend.run(any_run, job)
     with pytest.raises(ConfigError, match="give it in the place of the backend's name"):
         execute(any_run, backend, run_kwargs={"config": job})

@@ -20,6 +20,7 @@ from rompy.run.slurm import SlurmRunBackend as TheirSlurm
 from rompy_core import LocalPipelineBackend, NoopPostprocessor, list_plugins, load_plugin
 from rompy_docker import DockerRunBackend
 from rompy_local import LocalRunBackend
+from rompy_slurm import SlurmRunBackend
 
 
 def test_their_registries_have_all_of_their_own_plugins() -> None:
@@ -40,6 +41,7 @@ def test_ours_are_in_their_registries_by_names_that_nobody_else_has() -> None:
     assert ours == {
         "rompy_local": "LocalRunBackend",
         "rompy_docker": "DockerRunBackend",
+        "rompy_slurm": "SlurmRunBackend",
         "rompy_core_noop": "NoopPostprocessor",
         "rompy_core_local": "LocalPipelineBackend",
     }
@@ -105,6 +107,7 @@ def test_our_pipeline_in_the_place_of_theirs_takes_what_they_pass(
     [
         ("rompy.run", "local", LocalRunBackend, TheirLocal),
         ("rompy.run", "docker", DockerRunBackend, TheirDocker),
+        ("rompy.run", "slurm", SlurmRunBackend, TheirSlurm),
         ("rompy.postprocess", "noop", NoopPostprocessor, TheirNoop),
         ("rompy.pipeline", "local", LocalPipelineBackend, TheirPipeline),
     ],
@@ -117,10 +120,6 @@ def test_a_bare_name_is_ours_and_each_can_be_asked_for(group: str, name: str, ou
     assert type(load_plugin(group, name)) is ours
     assert type(load_plugin(group, f"{name}@{distribution}")) is ours
     assert type(load_plugin(group, f"{name}@rompy")) is theirs
-
-
-def test_a_name_that_only_they_have_is_theirs(our_run: Callable[..., Any]) -> None:
-    assert type(load_plugin("rompy.run", "slurm")) is TheirSlurm
 
 
 def test_their_backend_runs_our_model_run(our_run: Callable[..., Any]) -> None:
@@ -140,7 +139,7 @@ def test_listing_tells_of_both_and_imports_none(run_beside: Callable[..., str]) 
     printed = run_beside(code)
 
     listed = [("docker", "rompy"), ("docker", "rompy-docker"), ("local", "rompy"), ("local", "rompy-local")]
-    assert printed == f"{[*listed, ('slurm', 'rompy')]} False"
+    assert printed == f"{[*listed, ('slurm', 'rompy'), ('slurm', 'rompy-slurm')]} False"
 
 
 def test_a_run_of_ours_does_not_import_theirs(run_beside: Callable[..., str], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from .run_page import blocks_of
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {
+    "cluster.md": "tests/slurm has a Slurm",
     "cli.md": "tests/cli compares the sessions with what they print",
     "images.md": "tests/examples builds and runs its recipes",
     "migrating.md": "tests/compat has rompy 0.6.4",

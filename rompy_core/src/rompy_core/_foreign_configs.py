@@ -69,13 +69,9 @@ def options_from(config: Any, config_type: type[Any]) -> Options:
     Raises:
         ConfigError: It is a config for another plugin, or a field has no counterpart.
     """
-    values = _without_kind(config)
-    asked = _reference_asked(config)
-    counterpart = _COUNTERPARTS.get(asked)
-    _refuse_for_another(config, config_type, counterpart.plugin if counterpart else _WITHOUT_COUNTERPART.get(asked))
-    counterpart = counterpart or _inherited(config, config_type)
-    if counterpart is not None:
-        values = counterpart.translate(values)
+    counterpart = _counterpart(config)
+    _refuse_for_another(config, config_type, counterpart)
+    values = _translated(config, counterpart or _inherited(config, config_type))
     known: Collection[str] = fields_of(config_type) or values
     _warn_of(config, set(values) - set(known))
     return {name: value for name, value in values.items() if name in known}
@@ -87,9 +83,7 @@ def keywords_from(config: Any, method: Callable[..., Any]) -> Options:
     ``timeout``, ``env_vars`` and ``working_dir`` are given only to a method that names them: one with ``**kwargs`` was
     written for a rompy that keeps them to itself, and may pass on what it does not know.
     """
-    counterpart = _counterpart(config)
-    values = _without_kind(config)
-    values = counterpart.translate(values) if counterpart else values
+    values = _translated(config, _counterpart(config))
     signature = signature_of(method, positional=1)
     if signature is None:
         return values
@@ -118,16 +112,22 @@ def kind_of(config: object) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _refuse_for_another(config: object, config_type: type[Any], meant: str | None) -> None:
+def _refuse_for_another(config: object, config_type: type[Any], counterpart: _Counterpart | None) -> None:
     """Refuse a config of rompy's own that is for another backend: its command would run in the wrong place."""
     given: str | None = getattr(config_type, "backend", None)
-    if meant is not None and given is not None and meant != given:
-        found = f"config: {type(config).__name__} is for {meant!r}, not for {given!r}; "
+    if counterpart is not None and given is not None and counterpart.plugin != given:
+        found = f"config: {type(config).__name__} is for {counterpart.plugin!r}, not for {given!r}; "
         raise ConfigError(config_type.__name__, [f"{found}give it in the place of the backend's name"])
 
 
-def _without_kind(config: object) -> Options:
-    return {name: value for name, value in fields_of_config(config).items() if name not in _KIND}
+def _translated(config: object, counterpart: _Counterpart | None) -> Options:
+    """Give the fields of *config*, in our words where it is one of rompy's own."""
+    values = {name: value for name, value in fields_of_config(config).items() if name not in _KIND}
+    if counterpart is None:
+        return values
+    chosen = cast("Collection[str]", getattr(config, "model_fields_set", values))
+    unused = counterpart.only_where_chosen.difference(chosen)
+    return counterpart.translate({name: value for name, value in values.items() if name not in unused})
 
 
 def _fields(config: Any) -> Options:
@@ -173,11 +173,13 @@ class _Counterpart:
         plugin: The name of ours.
         config: The class of rompy's configs for it.
         translate: Puts the fields of such a config into the words of ours.
+        only_where_chosen: The fields whose default there means nothing to ours.
     """
 
     plugin: str
     config: str
     translate: Callable[[Options], Options]
+    only_where_chosen: frozenset[str] = frozenset()
 
 
 def _counterpart(config: object) -> _Counterpart | None:
@@ -244,6 +246,52 @@ _MERE_WORDS: Final = re.compile(
 """A line that means the same with a shell and without one."""
 
 
+def _slurm(values: Options) -> Options:
+    """Put rompy's ``SlurmConfig`` into our words.
+
+    There, ``command`` is a piece of a bash script, and an additional option is anything that may follow ``#SBATCH``;
+    some of them are options of their own here. ``timeout`` ends the wait there and leaves the job; here it ends the
+    command, so its default, an hour, would cut short a job whose ``time_limit`` is longer.
+    """
+    values = _placed(values)
+    command = values.get("command")
+    if isinstance(command, str):
+        values["command"] = ("bash", "-c", command)
+    mail_type = values.get("mail_type") if values.get("mail_user") else None  # rompy gives both or none
+    values["mail_type"] = mail_type or ()
+    left: list[object] = []
+    for option in values.get("additional_options", ()):
+        name, value = _of_its_own(option)
+        if name is None:
+            left.append(option)
+        else:
+            values[name] = value
+    return {**values, "additional_options": left}
+
+
+def _of_its_own(option: object) -> tuple[str | None, Any]:
+    """Give the field that an option of ``sbatch`` has here, and its value in our words; no field where it has none."""
+    match = _DIRECTIVE.fullmatch(option) if isinstance(option, str) else None
+    if match is None:
+        return None, None
+    name, value = match.groups()
+    match name, value:
+        case ("exclusive", None):
+            return name, True
+        case ("constraint" | "gres", str()):
+            return name, value
+        case ("mem", str()) if size := re.fullmatch(r"([1-9][0-9]*)([KMGT]?)", value):
+            return name, f"{size[1]}{size[2] or 'M'}"
+        case ("ntasks-per-node", str()) if value.isdecimal():
+            return "ntasks_per_node", int(value)
+        case _:
+            return None, None
+
+
+_DIRECTIVE: Final = re.compile(r"--(constraint|exclusive|gres|mem|ntasks-per-node)(?:[= ]+(\S+))?\s*", re.ASCII)
+"""The options of ``sbatch`` that rompy's config has no field for and ours has, as they may follow ``#SBATCH``."""
+
+
 def _noop(values: Options) -> Options:
     """Put rompy's ``NoopPostprocessorConfig`` into our words: it runs nothing, so it needs no environment."""
     values = _placed(values)
@@ -276,11 +324,11 @@ _COUNTERPARTS: Final[Mapping[str, _Counterpart]] = {
     "rompy.run.docker:DockerRunBackend": _Counterpart(
         "docker@rompy-docker", "rompy.backends.config:DockerConfig", _docker
     ),
+    "rompy.run.slurm:SlurmRunBackend": _Counterpart(
+        "slurm@rompy-slurm", "rompy.backends.config:SlurmConfig", _slurm, frozenset({"timeout"})
+    ),
     "rompy.postprocess:NoopPostprocessor": _Counterpart(
         "noop@rompy-core", "rompy.postprocess.config:NoopPostprocessorConfig", _noop
     ),
 }
 """The classes of rompy 0.6.4 that its own configs ask for, each with the plugin of ours that takes its place."""
-
-_WITHOUT_COUNTERPART: Final = {"rompy.run.slurm:SlurmRunBackend": "slurm@rompy"}
-"""Those that no plugin of ours takes the place of, by the names that they are advertised by."""
