@@ -25,6 +25,7 @@ from rompy_core import (
 from rompy_core._binding import bind_backend, bind_pipeline, bind_postprocessor
 from rompy_core._foreign_configs import _COUNTERPARTS, options_from
 from rompy_local import LocalConfig, LocalRunBackend
+from rompy_slurm import SlurmConfig
 
 Install = Callable[..., Path]
 
@@ -263,22 +264,87 @@ def test_a_docker_config_is_not_for_the_local_backend(model_run: ModelRun) -> No
     assert not model_run.output_dir.exists()
 
 
-def test_a_config_that_only_rompy_has_a_backend_for_is_run_by_no_other(model_run: ModelRun) -> None:
-    class TheirSlurmConfig(Modelled):
-        command: str = "touch here"
-        nodes: int = 1
+# rompy's SlurmConfig.
 
-        def get_backend_class(self) -> Any:
-            return of_rompy("rompy.run.slurm", "SlurmRunBackend")
 
+class TheirSlurmConfig(Modelled):
+    timeout: int = 3600
+    env_vars: dict[str, str] = {}  # noqa: RUF012 - as fields are declared there
+    working_dir: Path | None = None
+    model_type: str = "slurm"
+    queue: str | None = None
+    command: str = "true"
+    nodes: int = 1
+    time_limit: str = "1:00:00"
+    output_file: str | None = None
+    mail_type: str | None = None
+    mail_user: str | None = None
+    additional_options: list[str] = []  # noqa: RUF012 - as above
+
+    def get_backend_class(self) -> Any:
+        return of_rompy("rompy.run.slurm", "SlurmRunBackend")
+
+
+def slurm(**fields: Any) -> Any:
+    return SlurmConfig(**options_from(TheirSlurmConfig(**fields), SlurmConfig))
+
+
+def test_a_config_for_slurm_is_taken_by_no_other_backend(model_run: ModelRun) -> None:
     with pytest.raises(ConfigError) as caught:
-        model_run.run("local", config=TheirSlurmConfig(nodes=4))
+        model_run.run("local", config=TheirSlurmConfig(command="touch here", nodes=4))
 
     assert str(caught.value) == (
-        "LocalConfig: config: TheirSlurmConfig is for 'slurm@rompy', not for 'local@rompy-local'; "
+        "LocalConfig: config: TheirSlurmConfig is for 'slurm@rompy-slurm', not for 'local@rompy-local'; "
         "give it in the place of the backend's name"
     )
     assert not model_run.output_dir.exists()
+
+
+def test_what_rompy_says_of_a_job_is_said_in_our_words() -> None:
+    config = slurm(queue="sea", command="a; b", nodes=4, mail_type="END", mail_user="me@example.org")
+
+    assert config == SlurmConfig(
+        queue="sea",
+        command=["bash", "-c", "a; b"],
+        nodes=4,
+        time_limit="1:00:00",
+        mail_type=["END"],
+        mail_user="me@example.org",
+    )
+
+
+def test_the_default_timeout_of_a_wait_ends_no_job_and_one_that_was_chosen_does() -> None:
+    assert slurm(time_limit="24:00:00").timeout is None
+    assert slurm(time_limit="24:00:00", timeout=7200).timeout == 7200
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "value"),
+    [
+        ("--gres=gpu:v100:2", "gres", "gpu:v100:2"),
+        ("--gres gpu:1", "gres", "gpu:1"),
+        ("--constraint=haswell", "constraint", "haswell"),
+        ("--exclusive", "exclusive", True),
+        ("--mem=4000", "mem", 4000 << 20),
+        ("--mem 4G", "mem", 4 << 30),
+        ("--ntasks-per-node=16", "ntasks_per_node", 16),
+        ("--nice=100", "additional_options", ("--nice=100",)),
+    ],
+)
+def test_what_may_follow_sbatch_becomes_an_option_where_there_is_one(option: str, name: str, value: object) -> None:
+    assert getattr(slurm(additional_options=[option]), name) == value
+
+
+@pytest.mark.parametrize("option", ["-C haswell", "--exclusive=user", "--mem=0", "--time=60"])
+def test_what_may_follow_sbatch_and_cannot_be_said_here_is_refused(option: str) -> None:
+    with pytest.raises(ConfigError, match=r"additional_options\[0\]"):
+        slurm(additional_options=[option])
+
+
+def test_a_place_for_the_output_that_was_chosen_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    slurm(output_file="job.out")
+
+    assert "output_file" in caplog.text
 
 
 def test_where_ours_is_not_installed_it_is_asked_for_and_theirs_is_not_used_instead(
@@ -571,6 +637,7 @@ def test_every_counterpart_is_a_plugin_of_ours() -> None:
     assert {entry.plugin for entry in _COUNTERPARTS.values()} == {
         "local@rompy-local",
         "docker@rompy-docker",
+        "slurm@rompy-slurm",
         "noop@rompy-core",
     }
 
