@@ -36,6 +36,7 @@ from rompy_core import (
     identify,
     is_alive,
     open_record,
+    prepare_record,
     read_report,
     reopen_record,
 )
@@ -533,6 +534,28 @@ def test_a_second_run_is_refused_with_the_record_host_and_pid_of_the_first(works
     assert report.record_dir is not None
     assert read_report(report.record_dir) == report
     assert read_report(first.directory).state is RunState.RUNNING
+
+
+def test_a_prepared_record_is_none_before_it_is_opened(workspace: Path) -> None:
+    record = prepare_record(workspace, run_id="case", backend="queue")
+    before = find_runs(workspace)
+
+    record.open()
+
+    assert before == []
+    assert [report.record_dir for report in find_runs(workspace)] == [record.directory]
+    assert read_report(workspace) == record.report
+
+
+def test_a_prepared_record_whose_workspace_is_taken_meanwhile_is_refused(workspace: Path) -> None:
+    record = prepare_record(workspace, run_id="case", backend="queue")
+    first = open_record(workspace, run_id="case", backend="local")
+
+    with pytest.raises(StartError, match=f"live run already: record {str(first.directory)!r}") as caught:
+        record.open()
+
+    assert caught.value.report.state is RunState.NOT_STARTED
+    assert read_report(record.directory) == caught.value.report
 
 
 def test_a_live_run_without_a_supervisor_is_respected_as_well(workspace: Path) -> None:

@@ -8,7 +8,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,14 +20,16 @@ from hypothesis import strategies as st
 from rompy_core import (
     LiveRun,
     ModelRun,
+    PipelineReport,
     Progress,
+    RecordError,
     RunReport,
     RunState,
     Usage,
-    find_runs,
     newest_progress,
     newest_usage,
     open_record,
+    read_pipeline,
     read_progress,
     read_report,
     read_usage,
@@ -337,11 +338,10 @@ def test_the_path_goes_with_a_record_that_is_moved(report: RunReport, tmp_path: 
 class Peek:
     """A postprocessor that looks at the record of its own pipeline."""
 
-    seen: dict[str, Any] = attrs.field(factory=dict)
+    seen: PipelineReport | None = None
 
     def process(self, model_run: Any) -> Any:
-        [report] = find_runs(model_run.workspace_dir)
-        self.seen = json.loads((live_dir(report) / "pipeline.json").read_bytes())
+        self.seen = read_pipeline(model_run.workspace_dir)
         return SimpleNamespace(success=True)
 
 
@@ -357,17 +357,88 @@ def test_a_postprocessor_can_read_the_stages_so_far(model_run: ModelRun) -> None
     results = model_run.pipeline(run_kwargs={"command": "true"}, processor=peek)
 
     assert results["success"]
-    seen, last = peek.seen, written(model_run.workspace_dir)
-    assert (seen["success"], seen["finished_at"], seen["run_success"]) == (None, None, True)
-    assert seen["stages_completed"] == ["generate", "run"]
-    assert [stage["name"] for stage in seen["stages"]] == ["generate", "run", "postprocess"]
-    assert [stage["finished_at"] is None for stage in seen["stages"]] == [False, False, True]
-    assert last["success"] is True
-    assert [stage["started_at"] for stage in last["stages"]] == [stage["started_at"] for stage in seen["stages"]]
-    times = [stage[name] for stage in last["stages"] for name in ("started_at", "finished_at")]
-    moments = [datetime.fromisoformat(time) for time in (last["started_at"], *times, last["finished_at"])]
-    assert moments == sorted(moments)
-    assert all(moment.utcoffset() is not None for moment in moments)
+    seen, last = peek.seen, read_pipeline(model_run.workspace_dir)
+    assert seen is not None
+    assert last is not None
+    assert (seen.success, seen.finished_at, seen.stages_completed) == (None, None, ("generate", "run"))
+    assert [stage.name for stage in seen.stages] == ["generate", "run", "postprocess"]
+    assert [stage.finished_at is None for stage in seen.stages] == [False, False, True]
+    assert last.success is True
+    assert last.stages_completed == ("generate", "run", "postprocess")
+    assert [stage.started_at for stage in last.stages[:2]] == [stage.started_at for stage in seen.stages[:2]]
+    # Of a pipeline that goes on, the report of the run says when that had ended and the next stage began.
+    run_finished_at = read_report(model_run.workspace_dir).finished_at
+    assert seen.stages[1].finished_at == seen.stages[2].started_at == run_finished_at
+    moments = [last.started_at, *(time for stage in last.stages for time in (stage.started_at, stage.finished_at))]
+    known = [moment for moment in (*moments, last.finished_at) if moment is not None]
+    assert len(known) == 8
+    assert known == sorted(known)
+    assert all(moment.utcoffset() is not None for moment in known)
+
+
+def test_a_pipeline_whose_process_died_after_a_run_that_failed_reads_so_far(model_run: ModelRun) -> None:
+    model_run.pipeline(run_kwargs={"command": "exit 3"})
+    [file] = model_run.workspace_dir.rglob("pipeline.json")
+    as_begun = json.loads(file.read_bytes()) | {"success": None, "finished_at": None, "stages_completed": ["generate"]}
+    as_begun["stages"][1]["finished_at"] = None
+    file.write_text(json.dumps(as_begun))
+
+    pipeline = read_pipeline(file)
+
+    assert pipeline is not None
+    assert (pipeline.success, pipeline.stages_completed) == (None, ("generate",))
+    assert [stage.name for stage in pipeline.stages] == ["generate", "run"]
+    assert pipeline.stages[1].finished_at == read_report(file.parent).finished_at
+
+
+def test_the_newest_pipeline_of_a_workspace_is_read_and_none_where_there_is_none(model_run: ModelRun) -> None:
+    model_run.run("local", command="true")
+    without = read_pipeline(model_run.workspace_dir)
+    model_run.pipeline(run_kwargs={"command": "exit 3"})
+    model_run.pipeline(run_kwargs={"command": "true"})
+    assert model_run.report is not None
+    assert model_run.report.record_dir is not None
+
+    newest = read_pipeline(model_run.workspace_dir)
+
+    assert without is None
+    assert newest is not None
+    assert (newest.success, newest.record_dir) == (True, model_run.report.record_dir)
+    assert newest == read_pipeline(newest.record_dir) == read_pipeline(newest.record_dir / "report.json")
+
+
+def a_link(file: Path) -> None:
+    other = file.with_name("other.json")
+    file.rename(other)
+    file.symlink_to(other)
+
+
+def a_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        a_link,
+        a_pipe,
+        lambda file: file.write_text("{"),
+        lambda file: file.write_text("[]"),
+        lambda file: file.write_text('{"stages": [{"name": "run"}]}'),
+        lambda file: file.write_text('{"stages": [{"name": "run", "started_at": "2026-01-01T00:00:00"}]}'),
+    ],
+    ids=["link", "pipe", "torn", "list", "no-time", "no-zone"],
+)
+def test_what_is_no_record_of_a_pipeline_is_told_with_its_name(
+    model_run: ModelRun, spoil: Callable[[Path], object]
+) -> None:
+    model_run.pipeline(run_kwargs={"command": "true"})
+    [file] = model_run.workspace_dir.rglob("pipeline.json")
+    spoil(file)
+
+    with pytest.raises(RecordError, match=r"pipeline\.json.* (cannot be read as|is not) a pipeline's record"):
+        read_pipeline(file.parent)
 
 
 def test_the_record_of_a_pipeline_is_there_while_its_run_goes_on(model_run: ModelRun, until: Until) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rompy_core import PipelineStage
 from rompy_report._drawing import DARK, LIGHT, Timeline, draw_field, draw_point, draw_timeline
-from rompy_report._view import Field, PointSeries, Series, Stage
+from rompy_report._view import Field, PointSeries, Series
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -22,7 +23,7 @@ def timeline(**changes: Any) -> Timeline:
         elapsed_s=times, cpu_time_s=times * 1.5, memory_bytes=1e8 * (1 + times / 60),
         progress_s=times[::10], progress=times[::10] / 60,
     )  # fmt: skip
-    stages = (Stage(name="run", started_at=START, finished_at=START + timedelta(seconds=60)),)
+    stages = (PipelineStage(name="run", started_at=START, finished_at=START + timedelta(seconds=60)),)
     facts: dict[str, Any] = {"memory_limit": 3e8, "time_limit_s": 60.0, "wall_time_s": 60.0}
     return Timeline(**{"started_at": START, "series": series, "stages": stages, **facts, **changes})
 
@@ -68,7 +69,7 @@ def test_stages_mark_the_picture() -> None:
     "name", ["$\\frac{1}{0}$", "$", "水位", "\x1b[31m", "\udcff", "x" * 500, "a\nb\nc", "_^{}\\"], ids=repr
 )
 def test_no_name_can_stop_a_picture(name: str) -> None:
-    stage = Stage(name=name, started_at=START, finished_at=None)
+    stage = PipelineStage(name=name, started_at=START, finished_at=None)
     series = PointSeries(
         name=name, label=name, unit=name, at=(0, 0), times=np.arange(3.0), time_label=name, values=np.arange(3.0)
     )

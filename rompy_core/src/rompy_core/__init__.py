@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rompy_core._model_configs import FilesConfig, TemplateConfig
     from rompy_core._noop import NoopPostprocessor
     from rompy_core._pipeline import LocalPipelineBackend
+    from rompy_core._pipeline_records import PipelineReport, PipelineStage, read_pipeline
     from rompy_core._plugins import PluginInfo, list_plugins, load_object, load_plugin
     from rompy_core._processes import identify, is_alive
     from rompy_core._protocols import (
@@ -45,8 +46,25 @@ if TYPE_CHECKING:
         RunHandle,
         SubmittingBackend,
     )
-    from rompy_core._records import RunRecord, cancel, find_runs, open_record, read_report, reopen_record
-    from rompy_core._reports import Outcome, ProcessIdentity, Progress, RunReport, RunState, Usage
+    from rompy_core._records import (
+        RunRecord,
+        cancel,
+        find_runs,
+        open_record,
+        prepare_record,
+        read_report,
+        reopen_record,
+    )
+    from rompy_core._reports import (
+        FAILED_RECORDS,
+        RECORDS,
+        Outcome,
+        ProcessIdentity,
+        Progress,
+        RunReport,
+        RunState,
+        Usage,
+    )
     from rompy_core._rules import OutputPattern, OutputRules, ProgressPattern
     from rompy_core._running import run_to_end
     from rompy_core._schema import config_schema, schema_formats
@@ -55,6 +73,8 @@ if TYPE_CHECKING:
     from rompy_core._structure import masked_config, structure_config, unstructure_config
 
 __all__ = [
+    "FAILED_RECORDS",
+    "RECORDS",
     "BackendConfig",
     "Capability",
     "CheckingBackend",
@@ -75,6 +95,8 @@ __all__ = [
     "Period",
     "PipelineBackend",
     "PipelineConfig",
+    "PipelineReport",
+    "PipelineStage",
     "PluginConflictError",
     "PluginContractError",
     "PluginError",
@@ -117,6 +139,8 @@ __all__ = [
     "newest_progress",
     "newest_usage",
     "open_record",
+    "prepare_record",
+    "read_pipeline",
     "read_progress",
     "read_report",
     "read_usage",
@@ -146,14 +170,15 @@ _MODULES = {
     "_model_configs": "FilesConfig TemplateConfig",
     "_noop": "NoopPostprocessor",
     "_pipeline": "LocalPipelineBackend",
+    "_pipeline_records": "PipelineReport PipelineStage read_pipeline",
     "_plugins": "PluginInfo list_plugins load_object load_plugin",
     "_processes": "identify is_alive",
     "_protocols": (
         "CheckingBackend Configured Execution ModelConfig ModelRunLike PipelineBackend Postprocessor RunBackend "
         "RunHandle SubmittingBackend"
     ),
-    "_records": "RunRecord cancel find_runs open_record read_report reopen_record",
-    "_reports": "Outcome ProcessIdentity Progress RunReport RunState Usage",
+    "_records": "RunRecord cancel find_runs open_record prepare_record read_report reopen_record",
+    "_reports": "FAILED_RECORDS RECORDS Outcome ProcessIdentity Progress RunReport RunState Usage",
     "_rules": "OutputPattern OutputRules ProgressPattern",
     "_running": "run_to_end",
     "_schema": "config_schema schema_formats",

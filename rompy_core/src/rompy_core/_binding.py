@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 import attrs
 
 from rompy_core._configs import BackendConfig
-from rompy_core._errors import ConfigError, PluginContractError
+from rompy_core._errors import ConfigError, PluginContractError, PluginNotFoundError
 from rompy_core._files import load_mapping
 from rompy_core._foreign import check_model_run
 from rompy_core._foreign_configs import fields_of_config, is_foreign_config, keywords_from, options_from, plugin_for
@@ -130,10 +130,14 @@ def _bind(
     kind: PluginKind[PluginT], plugin: object, options: Mapping[str, Any], asked: str, supplied: Sequence[str] = ()
 ) -> Bound[PluginT]:
     if isinstance(plugin, str):
-        if not is_advertised(kind.group, plugin) and is_advertised(_group_of_configs(kind), plugin):
+        try:
+            found = advertised(kind, plugin)
+        except PluginNotFoundError:
+            if not is_advertised(_group_of_configs(kind), plugin):
+                raise
             config, left = _advertised_config(kind, plugin, options)
             return attrs.evolve(_bind(kind, config, left, asked, supplied), name=_bare(plugin))
-        return _bind_made(advertised(kind, plugin), _bare(plugin), options, supplied, file_type=_bare(plugin))
+        return _bind_made(found, _bare(plugin), options, supplied, file_type=_bare(plugin))
     label = type(plugin).__name__
     if kind.accepts(plugin):
         return _bind_made(Advertised(kind, label, label, plugin), label, options, supplied)

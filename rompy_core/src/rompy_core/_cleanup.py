@@ -10,7 +10,8 @@ from typing import Any, cast, final
 
 from rompy_core._errors import RompyError
 from rompy_core._foreign import expected_workspace, is_path
-from rompy_core._records import FAILED, RECORDS, live_run
+from rompy_core._records import live_run
+from rompy_core._reports import FAILED_RECORDS, RECORDS
 from rompy_core._workspaces import check_run_id, claimed, remove_new, snapshot
 
 
@@ -48,11 +49,13 @@ class Cleanup:
     def _remove(self, workspace_dir: Path, record_dir: Path | None, output_dir: Path) -> Path | None:
         before = self._before
         if record_dir is not None:
-            kept = output_dir / FAILED / self._run_id
+            kept = output_dir / FAILED_RECORDS / self._run_id
             kept.mkdir(parents=True, exist_ok=True)
             record_dir = Path(shutil.move(record_dir, kept / record_dir.name))
         if output_dir.absolute() == workspace_dir.absolute():
-            before = (before or frozenset()) | {name for name in snapshot(output_dir) or () if _first(name) == FAILED}
+            before = (before or frozenset()) | {
+                name for name in snapshot(output_dir) or () if _first(name) == FAILED_RECORDS
+            }
         remove_new(workspace_dir, before)
         return record_dir
 

@@ -13,7 +13,7 @@ from rompy_core import fields
 from rompy_core._errors import ConfigError, TemplateError, WorkspaceError
 from rompy_core._plugins import load_object
 from rompy_core._problems import shown
-from rompy_core._records import RECORDS
+from rompy_core._reports import RECORDS
 from rompy_core._structure import structure_config
 
 if TYPE_CHECKING:

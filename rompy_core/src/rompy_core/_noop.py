@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from rompy_core._foreign import check_model_run, expected_workspace
-from rompy_core._records import RECORDS
+from rompy_core._reports import RECORDS
 
 
 @final

@@ -23,10 +23,11 @@ from rompy_core._foreign import (
 )
 from rompy_core._foreign_configs import kind_of
 from rompy_core._logs import RunLogger
+from rompy_core._pipeline_records import PIPELINE
 from rompy_core._plain import plain
 from rompy_core._plugins import POSTPROCESSORS
 from rompy_core._protocols import Postprocessor, RunHandle
-from rompy_core._records import PIPELINE, new_record_dir, utc_now, write_json
+from rompy_core._records import new_record_dir, utc_now, write_json
 from rompy_core._reports import RunReport, RunState
 from rompy_core._running import remember_moved, run_bound, workspace_for
 
@@ -123,7 +124,7 @@ class _Execution:
         """Note when the stage begins and, however it ends, when it does."""
         times: dict[str, str | None] = {"name": name, "started_at": utc_now().isoformat(), "finished_at": None}
         self.stages.append(times)
-        if self.record_dir is not None or self.report is not None:
+        if self.record_dir is None and self.report is not None:  # a run whose handle names no record
             self.write_record(None)
         try:
             yield

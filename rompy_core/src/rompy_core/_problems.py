@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -59,8 +60,13 @@ def by_nearness(name: str, known: Iterable[str]) -> list[str]:
     return [*close, *(other for other in names if other not in close)]
 
 
-def fields_of(config_type: type[Any]) -> dict[str, attrs.Attribute[Any]]:
+def fields_of(config_type: type[Any]) -> Mapping[str, attrs.Attribute[Any]]:
     """Give the fields that ``__init__`` of an attrs class takes, by the names that it takes."""
+    return _fields_of(cast("Any", config_type))
+
+
+@functools.lru_cache(maxsize=256)
+def _fields_of(config_type: type[Any]) -> Mapping[str, attrs.Attribute[Any]]:
     fields = attrs.fields(config_type) if attrs.has(config_type) else ()
     return {cast("str", field.alias): field for field in fields if field.init}
 

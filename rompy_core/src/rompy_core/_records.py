@@ -25,14 +25,10 @@ import attrs
 from rompy_core._errors import ConfigError, PluginError, RecordError, RompyError, StartError
 from rompy_core._plugins import versions
 from rompy_core._processes import identify, is_alive
-from rompy_core._reports import ProcessIdentity, Progress, RunReport, RunState
+from rompy_core._reports import FAILED_RECORDS, RECORDS, ProcessIdentity, Progress, RunReport, RunState
 from rompy_core._structure import structure_config, unstructure_config
 
-RECORDS: Final = ".rompy"
-FAILED: Final = f"{RECORDS}-failed"
-"""Below ``output_dir``: the records of failed runs whose workspace was cleaned up, by ``run_id``."""
 REPORT: Final = "report.json"
-PIPELINE: Final = "pipeline.json"
 CANCEL: Final = "cancel"
 """A file of this name in a record asks for the run's end; its supervisor looks for it ten times a second."""
 MARKER: Final = "workspace.json"
@@ -59,13 +55,30 @@ class RunRecord:
         self.report = report
         self.opened_at = directory.stat().st_mtime
 
+    def open(self) -> None:
+        """Write the report for the first time, as ``RUNNING``, unless the workspace has a live run already.
+
+        Raises:
+            StartError: The record cannot be written, or a run is live in the workspace.
+        """
+        try:
+            with _locked(self.directory.parent):
+                live = live_run(self.report.workspace_dir)
+                if live is None:
+                    self.update()
+                    return
+        except OSError as exc:
+            raise _unwritable(self.report, exc) from exc
+        raise self.refusal(_live_already(live))
+
     def update(self, **changes: Any) -> RunReport:
         """Change the report and replace the file.
 
         Raises:
             OSError: The file could not be written; ``report`` has the changes all the same.
         """
-        self.report = attrs.evolve(self.report, **changes)
+        if changes:
+            self.report = attrs.evolve(self.report, **changes)
         write_report(self.directory, self.report)
         return self.report
 
@@ -106,16 +119,9 @@ def open_record(workspace_dir: Path, *, run_id: str, backend: str, **facts: Any)
     Raises:
         StartError: The workspace is missing or cannot be written, or a run is live in it.
     """
-    record = _new_record(workspace_dir, run_id, backend, facts)
-    try:
-        with _locked(record.directory.parent):
-            live = live_run(record.report.workspace_dir)
-            if live is None:
-                record.update()
-                return record
-    except OSError as exc:
-        raise _unwritable(record.report, exc) from exc
-    raise record.refusal(_live_already(live))
+    record = prepare_record(workspace_dir, run_id=run_id, backend=backend, **facts)
+    record.open()
+    return record
 
 
 def refuse_live(workspace_dir: Path, *, run_id: str, backend: str) -> None:
@@ -126,7 +132,7 @@ def refuse_live(workspace_dir: Path, *, run_id: str, backend: str) -> None:
     """
     live = live_run(workspace_dir)
     if live is not None:
-        raise _new_record(workspace_dir, run_id, backend, {}).refusal(_live_already(live))
+        raise prepare_record(workspace_dir, run_id=run_id, backend=backend).refusal(_live_already(live))
 
 
 def refuse_busy(workspace_dir: Path, *, run_id: str, backend: str) -> StartError:
@@ -137,13 +143,27 @@ def refuse_busy(workspace_dir: Path, *, run_id: str, backend: str) -> StartError
     """
     refuse_live(workspace_dir, run_id=run_id, backend=backend)
     reason = f"another run is generating its inputs in the workspace {str(workspace_dir)!r}, or is being started there"
-    return _new_record(workspace_dir, run_id, backend, {}).refusal(f"{reason}; wait for it, or choose another run_id")
+    refused = prepare_record(workspace_dir, run_id=run_id, backend=backend)
+    return refused.refusal(f"{reason}; wait for it, or choose another run_id")
 
 
-def _new_record(workspace_dir: Path, run_id: str, backend: str, facts: dict[str, Any]) -> RunRecord:
-    """Make the folder of a record, and the report that is to be written into it."""
+def prepare_record(workspace_dir: Path, *, run_id: str, backend: str, **facts: Any) -> RunRecord:
+    """Make the folder of a record, and the report that its ``open`` writes into it; ``open_record`` is both at once.
+
+    For backends that have something to start meanwhile, which must know the folder; it is no record before ``open``.
+
+    Args:
+        workspace_dir: As for ``open_record``.
+        run_id: As for ``open_record``.
+        backend: As for ``open_record``.
+        facts: As for ``open_record``.
+
+    Raises:
+        StartError: The workspace is missing or cannot be written.
+    """
     workspace_dir = Path(os.path.abspath(workspace_dir))  # noqa: PTH100 - resolve() would follow symbolic links
-    facts.setdefault("supervisor", identify())
+    if "supervisor" not in facts:
+        facts["supervisor"] = identify()
     report = RunReport(
         run_id=run_id,
         backend=backend,
@@ -271,7 +291,7 @@ def find_runs(directory: str | os.PathLike[str]) -> list[RunReport]:
     found: list[RunReport] = []
     for folder, subfolders, _ in os.walk(directory):
         path = Path(folder)
-        if path.name == RECORDS or path.parent.name == FAILED:
+        if path.name == RECORDS or path.parent.name == FAILED_RECORDS:
             for record in (path / name for name in subfolders):
                 with contextlib.suppress(RecordError):
                     if not record.is_symlink():
@@ -349,10 +369,10 @@ def _created(folder: Path) -> str:
 
 def _report_from(plain: dict[str, Any], directory: Path) -> RunReport:
     """Read the report leniently where it may come from another version: unknown fields are passed over."""
-    values = _known(plain, RunReport)
+    values = known_fields(plain, RunReport)
     for name, kind in _PARTS.items():
         if isinstance(values.get(name), Mapping):
-            values[name] = _known(values[name], kind)
+            values[name] = known_fields(values[name], kind)
     values["record_dir"] = directory = Path(os.path.abspath(directory))  # noqa: PTH100 - symbolic links stay
     for name in _PATHS:
         if values.get(name) is not None:
@@ -366,7 +386,8 @@ def _report_from(plain: dict[str, Any], directory: Path) -> RunReport:
     return report
 
 
-def _known(plain: Mapping[str, Any], kind: type[Any]) -> dict[str, Any]:
+def known_fields(plain: Mapping[str, Any], kind: type[Any]) -> dict[str, Any]:
+    """Leave out what an attrs class has no field for."""
     names = {field.name for field in attrs.fields(kind)}
     return {name: value for name, value in plain.items() if name in names}
 

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -37,6 +37,12 @@ class RunState(enum.StrEnum):
     def is_final(self) -> bool:
         """Whether a run in this state has ended."""
         return self is not RunState.RUNNING
+
+
+RECORDS: Final = ".rompy"
+"""In a workspace: the folder with the records of its runs."""
+FAILED_RECORDS: Final = f"{RECORDS}-failed"
+"""Below ``output_dir``: the records of failed runs whose workspace was cleaned up, in a folder for each ``run_id``."""
 
 
 @attrs.frozen(kw_only=True)
@@ -221,3 +227,16 @@ class RunReport:
     def ok(self) -> bool:
         """The verdict: whether the run truly worked."""
         return self.state is RunState.COMPLETED
+
+    @property
+    def current_workspace_dir(self) -> Path:
+        """The workspace, by where the record is: it may have been moved since ``workspace_dir`` was written.
+
+        A workspace that was cleaned up, or that its record was taken out of, is not there.
+        """
+        record_dir = self.record_dir
+        if record_dir is not None and record_dir.parent.name == RECORDS:
+            return record_dir.parent.parent
+        if record_dir is not None and record_dir.parent.parent.name == FAILED_RECORDS:
+            return record_dir.parents[2] / record_dir.parent.name
+        return self.workspace_dir

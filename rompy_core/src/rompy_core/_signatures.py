@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import types
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 
@@ -49,6 +51,23 @@ def signature_of(call: Callable[..., Any], *, positional: int = 0) -> Signature 
     Returns:
         ``None`` where it does not say, as some callables of extension modules.
     """
+    # Plugins are made anew for every call: what their classes and methods take is read once.
+    if isinstance(call, types.MethodType) and isinstance(call.__func__, types.FunctionType):
+        return _of_method(call.__func__, positional)
+    return _of_class(cast("Any", call), positional) if type(call) is type else _read(call, positional)
+
+
+@functools.lru_cache(maxsize=256)
+def _of_method(function: types.FunctionType, positional: int) -> Signature | None:
+    return _read(types.MethodType(function, object()), positional)
+
+
+@functools.lru_cache(maxsize=256)
+def _of_class(cls: type[Any], positional: int) -> Signature | None:
+    return _read(cls, positional)
+
+
+def _read(call: Callable[..., Any], positional: int) -> Signature | None:
     try:
         parameters = list(inspect.signature(call).parameters.values())
     except (TypeError, ValueError):

@@ -15,7 +15,8 @@ from typing import Any, Final
 import attrs
 
 from rompy_core._errors import WorkspaceError
-from rompy_core._records import MARKER, RECORDS, live_run, utc_now, write_json
+from rompy_core._records import MARKER, live_run, utc_now, write_json
+from rompy_core._reports import RECORDS
 
 _FORBIDDEN: Final = {"", ".", ".."}
 

@@ -14,7 +14,7 @@ import rompy_core
 from rompy_cli._exits import ExitCode, Refusal, code_of_state
 from rompy_cli._options import FILE, common
 from rompy_cli._output import print_facts, print_json
-from rompy_cli._runs import document_of, verdict_of, workspace_of
+from rompy_cli._runs import document_of, verdict_of
 from rompy_cli._text import harmless
 
 if TYPE_CHECKING:
@@ -132,5 +132,5 @@ def _tell(report: RunReport | None) -> None:
     """Say how the run ended, and where more of it is."""
     if report is None:
         return
-    facts = [("reason", report.reason), ("workspace", workspace_of(report)), ("record", report.record_dir)]
+    facts = [("reason", report.reason), ("workspace", report.current_workspace_dir), ("record", report.record_dir)]
     print_facts(facts, verdict_of(report))

@@ -20,7 +20,6 @@ from rompy_cli._runs import (
     is_live,
     shown_progress,
     summary_of,
-    workspace_of,
 )
 from rompy_cli._text import shown_date, shown_duration
 
@@ -47,7 +46,7 @@ def ls(directory: Path, *, is_json: bool) -> ExitCode:
             shown_progress(report),
             shown_duration(duration_of(report)),
             shown_date(report.started_at),
-            os.path.relpath(workspace_of(report), here),
+            os.path.relpath(report.current_workspace_dir, here),
         )
         for report in reports
     ]

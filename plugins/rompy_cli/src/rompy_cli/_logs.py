@@ -15,7 +15,7 @@ import rompy_core
 from rompy_cli._exits import ExitCode
 from rompy_cli._options import RUN, common
 from rompy_cli._output import print_json
-from rompy_cli._runs import FAILED, attempts_of, current, summary_of
+from rompy_cli._runs import attempts_of, current, summary_of
 from rompy_cli._text import HarmlessStream
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _read_again(report: RunReport) -> RunReport:
         return rompy_core.read_report(report.record_dir)
     except rompy_core.RecordError:
         # A failed pipeline that cleans up moves the record away; what was opened can still be read to its end.
-        kept = report.workspace_dir.parent / FAILED / report.run_id / report.record_dir.name
+        kept = report.workspace_dir.parent / rompy_core.FAILED_RECORDS / report.run_id / report.record_dir.name
         return rompy_core.read_report(kept)
 
 

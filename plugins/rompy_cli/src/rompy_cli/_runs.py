@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import rompy_core
 from rompy_cli._exits import ExitCode, Refusal
@@ -15,10 +15,6 @@ from rompy_cli._text import harmless, listed, shown_bytes, shown_date, shown_dur
 
 if TYPE_CHECKING:
     from rompy_core import RunReport
-
-_RECORDS: Final = ".rompy"
-FAILED: Final = ".rompy-failed"
-"""Below ``output_dir``, by run id: the records of workspaces that were cleaned up."""
 
 
 def attempts_of(run: str, *, is_all: bool = False) -> list[RunReport]:
@@ -45,20 +41,10 @@ def is_live(report: RunReport) -> bool:
     return not report.state.is_final
 
 
-def workspace_of(report: RunReport) -> Path:
-    """Give the workspace that a record belongs to, by where the record is: a workspace may have been moved."""
-    record_dir = report.record_dir
-    if record_dir is None:
-        return report.workspace_dir
-    if record_dir.parent.parent.name == FAILED:
-        return record_dir.parents[2] / record_dir.parent.name
-    return record_dir.parent.parent if record_dir.parent.name == _RECORDS else report.workspace_dir
-
-
 def _by_path(path: Path, *, is_all: bool) -> list[RunReport]:
     try:
-        if (path / _RECORDS).is_dir():
-            return _newest_first(path / _RECORDS)
+        if (path / rompy_core.RECORDS).is_dir():
+            return _newest_first(path / rompy_core.RECORDS)
         if not path.exists():
             return []
         report = rompy_core.read_report(path)
@@ -76,7 +62,7 @@ def _newest_first(directory: Path) -> list[RunReport]:
 def _by_run_id(run: str) -> list[RunReport]:
     everything = _newest_first(Path())
     found = [report for report in everything if report.run_id == run]
-    workspaces = sorted({str(workspace_of(report)) for report in found})
+    workspaces = sorted({str(report.current_workspace_dir) for report in found})
     if len(workspaces) > 1:
         lines = listed(map(os.path.relpath, workspaces))
         raise Refusal(ExitCode.NO_SUCH_RUN, f"several workspaces have a run {run!r}; give one of them:{lines}")
@@ -128,7 +114,7 @@ def summary_of(report: RunReport) -> dict[str, Any]:
         "started_at": report.started_at,
         "finished_at": report.finished_at,
         "host": report.host,
-        "workspace_dir": str(workspace_of(report)),
+        "workspace_dir": str(report.current_workspace_dir),
         "record_dir": str(report.record_dir),
     }
 
@@ -159,7 +145,7 @@ def facts_of(report: RunReport) -> list[tuple[str, object]]:
         ("written", shown_bytes(report.write_bytes)),
         ("processes", report.max_processes),
         ("host", report.host),
-        ("workspace", workspace_of(report)),
+        ("workspace", report.current_workspace_dir),
         ("record", report.record_dir),
         ("stdout", report.stdout_path),
         ("stderr", report.stderr_path),

@@ -18,9 +18,10 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from rompy_core import PipelineStage
 from rompy_report._decimating import decimate, rates
 from rompy_report._text import duration, number, plain_label, size
-from rompy_report._view import Field, Floats, PointSeries, Series, Stage
+from rompy_report._view import Field, Floats, PointSeries, Series
 
 _Axes: TypeAlias = Any
 """matplotlib's own types leave too much open for a strict checker."""
@@ -91,7 +92,7 @@ class Timeline:
     started_at: datetime
     wall_time_s: float | None
     series: Series
-    stages: tuple[Stage, ...]
+    stages: tuple[PipelineStage, ...]
     memory_limit: float | None
     time_limit_s: float | None
 

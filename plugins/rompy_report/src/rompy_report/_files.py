@@ -12,9 +12,10 @@ from typing import Final
 
 import attrs
 
+from rompy_core import FAILED_RECORDS, RECORDS
 from rompy_report._view import WrittenFile, WrittenFiles
 
-_RECORDS: Final = (".rompy", ".rompy-failed")
+_RECORDS: Final = (RECORDS, FAILED_RECORDS)
 _SHOWN: Final = 100
 
 

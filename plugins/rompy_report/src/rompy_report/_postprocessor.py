@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, final
 
-from rompy_core import NoopPostprocessor, RecordError, RunReport, check_model_run, structure_config
+from rompy_core import RECORDS, NoopPostprocessor, RecordError, RunReport, check_model_run, structure_config
 from rompy_report._config import ReportConfig
 from rompy_report._reading import read_run, read_workspace
 from rompy_report._view import RunView
@@ -74,5 +74,5 @@ def _record_elsewhere(model_run: Any) -> Path | None:
 
 
 def _read(place: Path, run_id: str, config: ReportConfig) -> RunView:
-    has_record = (place / "report.json").is_file() or any(place.glob(".rompy/*/report.json"))
+    has_record = (place / "report.json").is_file() or any(place.glob(f"{RECORDS}/*/report.json"))
     return read_run(place, config) if has_record else read_workspace(place, run_id, config)

@@ -10,7 +10,6 @@ import json
 import re
 from array import array
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -21,8 +20,11 @@ from rompy_core import (
     ConfigError,
     OutputPattern,
     OutputRules,
+    PipelineStage,
+    RecordError,
     RunReport,
     fields,
+    read_pipeline,
     read_progress,
     read_report,
     read_usage,
@@ -33,10 +35,8 @@ from rompy_report._files import is_plain_file, matching_files, written_files
 from rompy_report._logs import read_tail
 from rompy_report._outputs import read_outputs
 from rompy_report._text import duration, number, size
-from rompy_report._view import LogTail, RunView, Series, Stage, WrittenFiles
+from rompy_report._view import LogTail, RunView, Series, WrittenFiles
 
-_PIPELINE: Final = "pipeline.json"
-_LARGEST_JSON: Final = 2**24
 _MOST_STAGES: Final = 20
 _MOST_LOG_FILES: Final = 4
 _SHOWN_OTHERWISE: Final = ("command", "env_vars")
@@ -59,7 +59,7 @@ def read_run(path: Path, config: ReportConfig) -> RunView:
     """
     report = within_its_record(read_report(path))
     assert report.record_dir is not None
-    workspace_dir = workspace_of(report.record_dir)
+    workspace_dir = _workspace_around(report)
     notes: list[str] = []
     files = _files(workspace_dir, report.started_at.timestamp(), config.output_dir)
     return RunView(
@@ -104,9 +104,11 @@ def within_its_record(report: RunReport) -> RunReport:
     return attrs.evolve(report, **changes)
 
 
-def workspace_of(record_dir: Path) -> Path | None:
+def _workspace_around(report: RunReport) -> Path | None:
     """Give the workspace that a record lies in, or ``None`` for one that was moved out of its workspace."""
-    return record_dir.parent.parent if record_dir.parent.name == ".rompy" else None
+    assert report.record_dir is not None
+    workspace_dir = report.current_workspace_dir
+    return workspace_dir if report.record_dir.is_relative_to(workspace_dir) else None
 
 
 def limit_of(report: RunReport, name: str) -> float | None:
@@ -157,34 +159,13 @@ def _files(workspace_dir: Path | None, since: float, but: Path | None) -> Writte
     return written_files(workspace_dir.absolute(), since, but.absolute() if but is not None else None)
 
 
-def _read_stages(record_dir: Path, notes: list[str]) -> tuple[Stage, ...]:
-    file = record_dir / _PIPELINE
-    if not is_plain_file(file):
-        return ()
+def _read_stages(record_dir: Path, notes: list[str]) -> tuple[PipelineStage, ...]:
     try:
-        with file.open("rb") as opened:
-            facts: Any = json.loads(opened.read(_LARGEST_JSON))
-        stages: list[Any] = facts.get("stages") or []
-        return tuple(_stage(stage) for stage in stages[:_MOST_STAGES])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
-        notes.append(f"The stages of the pipeline cannot be read from {_PIPELINE}: {exc!r}")
+        pipeline = read_pipeline(record_dir)
+    except RecordError as exc:
+        notes.append(f"The stages of the pipeline cannot be read: {exc.detail}")
         return ()
-
-
-def _stage(plain: Mapping[str, Any]) -> Stage:
-    finished_at = plain.get("finished_at")
-    return Stage(
-        name=str(plain["name"]),
-        started_at=_aware(plain["started_at"]),
-        finished_at=_aware(finished_at) if finished_at is not None else None,
-    )
-
-
-def _aware(text: Any) -> datetime:
-    date = datetime.fromisoformat(text)
-    if date.tzinfo is None:
-        raise ValueError(f"no time zone in {text!r}")
-    return date
+    return pipeline.stages[:_MOST_STAGES] if pipeline is not None else ()
 
 
 def _read_series(report: RunReport, notes: list[str]) -> Series:

@@ -11,7 +11,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from rompy_core import RunReport
+from rompy_core import PipelineStage, RunReport
 
 Floats: TypeAlias = NDArray[np.float64]
 Whole: TypeAlias = NDArray[np.int64]
@@ -70,15 +70,6 @@ class WrittenFiles:
     largest: tuple[WrittenFile, ...]
     count: int
     size_bytes: int
-
-
-@attrs.frozen(kw_only=True)
-class Stage:
-    """A stage of the pipeline; ``finished_at`` is ``None`` for one whose end nobody recorded."""
-
-    name: str
-    started_at: datetime
-    finished_at: datetime | None
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -173,7 +164,7 @@ class RunView:
     report: RunReport | None
     name: str
     workspace_dir: Path | None
-    stages: tuple[Stage, ...]
+    stages: tuple[PipelineStage, ...]
     series: Series
     logs: tuple[LogTail, ...]
     files: WrittenFiles

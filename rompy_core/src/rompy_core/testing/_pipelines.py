@@ -12,8 +12,9 @@ from typing import Any, Final, cast, final
 import attrs
 import pytest
 
+from rompy_core._pipeline_records import PIPELINE
 from rompy_core._protocols import PipelineBackend
-from rompy_core._records import PIPELINE, read_report
+from rompy_core._records import read_report
 from rompy_core.testing._claims import NO_MODEL_RUNS, claim, content_of, error_of, files_below
 
 _STAGES: Final = ("generate", "run", "postprocess")
