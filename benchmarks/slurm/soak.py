@@ -3,13 +3,16 @@
     python benchmarks/slurm/soak.py [--times 20] [CASE ...]
 
 Prints one line a case, with how often the state was right, and exits with 1 where it was not always, or a job is left.
-The jobs of one case run side by side, but for those that stop the controller or a node.
+The jobs of one case run side by side, but for those that stop the controller or a node. An interrupt or SIGTERM ends
+the private Slurm, too, also of a soak that a shell has started in the background.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,7 +24,7 @@ from typing import Any
 from compare import START, private_slurm
 
 import rompy_slurm
-from rompy_core import ModelRun, RunReport, RunState, StartError
+from rompy_core import ModelRun, RunReport, RunState, StartError, read_report
 
 MEMORY = [sys.executable, "-c", "x = bytearray(900 << 20); import time; time.sleep(60)"]
 STAYS = "touch ready; sleep 300"
@@ -103,8 +106,19 @@ def requeued(bench: Bench) -> RunReport:
     while "PENDING" not in call("squeue", "--noheader", f"--jobs={handle.job.id}", "--format=%T"):
         assert time.monotonic() < deadline, "it is not requeued"
         time.sleep(0.1)
-    call("scontrol", "update", f"jobid={handle.job.id}", "starttime=now")
+    # Within the second of the requeue, the node would take the new start for the one that it has just ended.
+    call("scontrol", "update", f"jobid={handle.job.id}", "starttime=now+2")
     return ended(handle)
+
+
+def watched_twice(bench: Bench) -> RunReport:
+    """Attach twice to a job that somebody else cancels: all who watch must give what is on disk."""
+    handle = bench.begun()
+    others = [rompy_slurm.attach(handle.record_dir) for _ in range(2)]
+    call("scancel", handle.job.id)
+    reports = [ended(one) for one in (handle, *others)]
+    assert reports == [read_report(handle.record_dir)] * 3, "who watches a job gives another report than the others"
+    return reports[0]
 
 
 def node_lost(bench: Bench) -> RunReport:
@@ -176,6 +190,7 @@ CASES: dict[str, Case] = {
     "memory-ours": (RunState.OUT_OF_MEMORY, lambda b: ended(b.submit(MEMORY, memory="100m", mem="1500m")), False),
     "memory-slurm": (RunState.OUT_OF_MEMORY, lambda b: ended(b.submit(MEMORY, mem="150m")), False),
     "scancel": (RunState.CANCELLED, scancelled, False),
+    "watched-twice": (RunState.CANCELLED, watched_twice, False),
     "scancel-waiting": (RunState.CANCELLED, scancelled_waiting, False),
     "cancel": (RunState.CANCELLED, cancelled, False),
     "cancel-waiting": (RunState.CANCELLED, cancelled_waiting, False),
@@ -210,6 +225,20 @@ def measured(directory: Path, name: str, times: int) -> tuple[int, list[str]]:
     return times - len(wrong), wrong
 
 
+def jobs_left() -> list[str]:
+    """List the jobs that have not ended; a controller that was just started may need a moment to answer."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            lines = call("squeue", "--noheader").splitlines()
+        except subprocess.CalledProcessError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+        else:
+            return [line for line in lines if " CG " not in line]
+
+
 def main() -> None:
     """Run the cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -217,12 +246,15 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", choices=[*CASES, []], metavar="CASE")
     asked = parser.parse_args()
     os.environ["MIN_JOB_AGE"] = "2"
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    logging.disable()  # failures are what is asked for
     is_good = True
     with private_slurm() as directory:
         for name in asked.cases or CASES:
             began = time.monotonic()
             right, wrong = measured(directory, name, asked.times)
-            left = [line for line in call("squeue", "--noheader").splitlines() if "CG" not in line]
+            left = jobs_left()
             is_good = is_good and not wrong and not left
             took = time.monotonic() - began
             print(

@@ -16,7 +16,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 START = str(ROOT / ".ci" / "start-slurm")
-OVER_TIME = "over-time"
+EARLY_NAME = "early"
+"""The name of the jobs that are submitted before all tests, for they take their time to end."""
 _CLUSTERS = {"slurm", "accounting"}
 
 
@@ -31,8 +32,8 @@ class Cluster:
 
     def __init__(self, conf: Path) -> None:
         self.conf = conf
-        self.over_time = conf
-        """The record of a run that will exceed its time limit."""
+        self.early = conf
+        """Where the runs are that were submitted before all tests."""
 
     def call(self, *words: object, check: bool = True) -> str:
         """Call a command of Slurm, and give what it printed."""
@@ -46,9 +47,9 @@ class Cluster:
         subprocess.run([START, "controller", what, self.conf.parent], check=True)
 
     def live_jobs(self) -> list[str]:
-        """List the live jobs, but for the one that has a minute to wait for its limit."""
+        """List the live jobs, but for those that were submitted before all tests."""
         lines = self.call("squeue", "--noheader", "--format=%i %T %j").splitlines()
-        return [line for line in lines if not line.endswith(f" {OVER_TIME}")]
+        return [line for line in lines if not line.endswith(f" {EARLY_NAME}")]
 
     def state_of(self, job_id: str) -> str:
         """Give a job's state; empty where the controller has forgotten it."""

@@ -19,7 +19,7 @@ WITHOUT_CALLER = "a job outlives its caller: that is what a queue is for"
 class TestSlurm(RunBackendContract):
     # A job is started, and its end is seen, within about a second.
     patience_s = 45.0
-    timeout_s = 4.0
+    timeout_s = 2.0
     grace_s = 2.0
 
     @pytest.fixture

@@ -111,42 +111,6 @@ def test_what_slurm_ended_while_nobody_watched_is_told_when_somebody_attaches(
     assert report.progress_path == record / "progress.csv"
 
 
-def test_jobs_that_the_controller_forgot_are_told_by_what_they_left(
-    driver: Driver, slurm: Cluster, until: Until, tmp_path: Path
-) -> None:
-    begun = driver("case", command=WORKS, grace_s=1)
-    waiting = driver("waiting", command="true", additional_options=["--hold"])
-    until((tmp_path / "out" / "case" / "ready").exists, "the command")
-    for process, _, _ in (begun, waiting):
-        killed(process)
-
-    for _, _, job in (begun, waiting):
-        slurm.call("scancel", job)
-    for _, _, job in (begun, waiting):
-        until(lambda job=job: slurm.state_of(job) == "", "the controller to forget", timeout=50)
-    reports = [rompy_slurm.attach(record).wait(30) for _, record, _ in (begun, waiting)]
-
-    assert [report.state for report in reports] == [RunState.CANCELLED, RunState.LOST]
-    assert "asked to end" in reports[0].reason
-    assert "no word" in reports[1].reason
-
-
-@pytest.mark.timeout(120)
-def test_a_job_that_the_controller_forgot_is_looked_up_in_the_accounting(
-    driver: Driver, accounting: Cluster, until: Until, tmp_path: Path
-) -> None:
-    process, record, job = driver(command=WORKS, grace_s=1)
-    until((tmp_path / "out" / "case" / "ready").exists, "the command")
-    killed(process)
-
-    accounting.call("scancel", job)
-    until(lambda: accounting.state_of(job) == "", "the controller to forget", timeout=50)
-    report = rompy_slurm.attach(record).wait(50)
-
-    assert report.state is RunState.CANCELLED
-    assert "cancelled by somebody else (by" in report.reason
-
-
 def test_a_job_whose_number_was_not_written_down_is_found_by_its_key(
     submit: Submit, slurm: Cluster, until: Until
 ) -> None:

@@ -21,14 +21,23 @@ Submit = Callable[..., SlurmHandle]
 Until = Callable[..., None]
 
 
-def test_an_ending_is_judged_by_exit_code_and_rules(run: Run) -> None:
-    good = run("echo normal end; echo 100 % >&2; touch norm_end", python=NONE, rules={
-        "success": ["normal end"], "required_files": ["norm_end"], "progress": r"(?P<percent>\d+) %",
-    })  # fmt: skip
-    without = run("true", python=NONE, rules={"required_files": ["norm_end"]})
-    fatal = run("echo ERROR: holes", python=NONE, rules={"fatal": ["ERROR"]})
-    code = run("exit 7", python=NONE)
-    killed = run("kill -9 $$", python=NONE)
+def test_an_ending_is_judged_by_exit_code_and_rules(submit: Submit, slurm: Cluster, tmp_path: Path) -> None:
+    stale = tmp_path / "out" / "without" / "norm_end"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    commands: dict[str, tuple[str, dict[str, object]]] = {
+        "good": (
+            "echo normal end; echo 100 % >&2; touch norm_end",
+            {"success": ["normal end"], "required_files": ["norm_end"], "progress": r"(?P<percent>\d+) %"},
+        ),
+        "without": ("true", {"required_files": ["norm_end"]}),
+        "fatal": ("echo ERROR: holes", {"fatal": ["ERROR"]}),
+        "code": ("exit 7", {}),
+        "killed": ("kill -9 $$", {}),
+    }
+
+    handles = [submit(text, run_id=name, python=NONE, rules=rules) for name, (text, rules) in commands.items()]
+    good, without, fatal, code, killed = (handle.wait(50) for handle in handles)
 
     assert good.ok, good.reason
     assert good.progress is not None

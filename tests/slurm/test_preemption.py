@@ -39,7 +39,7 @@ def test_a_job_that_may_be_requeued_goes_on_after_it_gave_way(submit: Submit, sl
     handle = submit(once, requeue=True, **ALL_OF_A_NODE)
     take_its_node(slurm, handle, until)
     until(lambda: slurm.state_of(handle.job.id) == "PENDING")
-    slurm.call("scontrol", "update", f"jobid={handle.job.id}", "starttime=now")  # else in two minutes
+    slurm.call("scontrol", "update", f"jobid={handle.job.id}", "starttime=now+2")  # else in two minutes
 
     report = handle.wait(55)
 

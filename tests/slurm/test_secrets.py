@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,13 +29,17 @@ def test_a_value_is_shown_nowhere(
     submit: Submit, slurm: Cluster, until: Until, tmp_path: Path, caplog: pytest.LogCaptureFixture, python: str | None
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    shown: list[object] = []
-    for command in ("true", "exit 3", "rompy-no-such-command", "kill -TERM $$"):
-        handle = submit(f'[ -n "$SECRET" ] || exit 9; {command}', env_vars={"SECRET": CANARY}, python=python)
-        shown += [handle, handle.wait(40), handle.job_state]
-        assert handle.wait(0).exit_code != 9, "the value has not reached the command"
-    shown.append(SlurmConfig(command="x", env_vars={"SECRET": CANARY}))
+    commands = ("true", "exit 3", "rompy-no-such-command", "kill -TERM $$")
+    options: dict[str, Any] = {"env_vars": {"SECRET": CANARY}, "python": python}
 
+    handles = [
+        submit(f'[ -n "$SECRET" ] || exit 9; {command}', run_id=f"r{number}", **options)
+        for number, command in enumerate(commands)
+    ]
+    reports = [handle.wait(50) for handle in handles]
+
+    shown = [*handles, *reports, *(handle.job_state for handle in handles), SlurmConfig(command="x", **options)]
+    assert 9 not in [report.exit_code for report in reports], "the value has not reached the command"
     assert not [one for one in shown if CANARY in repr(one)]
     assert not [record for record in caplog.records if CANARY in f"{record.getMessage()} {vars(record)!r}"]
     assert leaks(tmp_path, slurm.conf.parent) == []

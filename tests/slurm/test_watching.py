@@ -13,7 +13,7 @@ import pytest
 
 import rompy_slurm
 from rompy_core import ModelRun, RunState
-from rompy_slurm import _poller, _scheduler
+from rompy_slurm import _handle, _poller, _scheduler
 
 from .conftest import Cluster
 
@@ -128,8 +128,9 @@ def test_a_submission_that_was_taken_although_the_answer_was_lost_is_found_by_it
 
 
 def test_cancel_is_repeated_until_it_is_taken(
-    slurm: Cluster, shim: Callable[[str], Shim], tmp_path: Path, until: Until
+    slurm: Cluster, shim: Callable[[str], Shim], tmp_path: Path, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_handle, "_ASK_AGAIN_S", 0.5)
     scancel = shim("scancel")
     handle: Any = ModelRun(run_id="a", output_dir=tmp_path).submit(
         "slurm", command="true", additional_options=["--hold"]

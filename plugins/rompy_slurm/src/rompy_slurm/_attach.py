@@ -13,6 +13,7 @@ from rompy_core import (
     RecordError,
     RunLogger,
     RunRecord,
+    RunReport,
     RunState,
     is_alive,
     read_report,
@@ -51,11 +52,10 @@ def attach(record: str | os.PathLike[str]) -> SlurmHandle:
     opened = RunRecord(directory, report)
     job = None if report.state.is_final else _job_of(directory)
     if job is None and not report.state.is_final:
-        reason = "whoever submitted it ended before that was done: no job in the queue has its key, and none has begun"
-        report = opened.finish(RunState.NOT_STARTED, reason)
+        report = _given_up(opened)
     submitted_at = float(_files.read_json(directory / _files.JOB).get("submitted_at", time.time()))
     job = job or _job_on_record(directory) or Job("")
-    handle = SlurmHandle(opened, config, job, log, period=period, submitted_at=submitted_at)
+    handle = SlurmHandle(opened, config, job, log, period=period, submitted_at=submitted_at, is_new=False)
     if report.state.is_final:
         handle.look_alone()
     else:
@@ -78,6 +78,17 @@ def _job_of(directory: Path) -> Job | None:
             if job is not None or is_due:
                 return job
         time.sleep(_ROUND_S)
+
+
+def _given_up(record: RunRecord) -> RunReport:
+    """Complete the record of a run that has no job, unless somebody has done so; gives what counts."""
+    with _files.completing(record.directory, wait_s=_APPEARS_WITHIN_S):
+        standing = read_report(record.directory)
+        if standing.state.is_final:
+            return standing
+        (record.directory / _files.WITHDRAWN).touch()  # a job that appears all the same has nothing to do
+        reason = "whoever submitted it ended before that was done: no job in the queue has its key, and none has begun"
+        return record.finish(RunState.NOT_STARTED, reason)
 
 
 def _job_on_record(directory: Path) -> Job | None:

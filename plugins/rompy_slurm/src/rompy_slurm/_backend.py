@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, cast, final
 
@@ -18,10 +18,11 @@ from rompy_core import (
     RunLogger,
     RunRecord,
     RunState,
+    StartError,
     check_model_run,
     identify,
     masked_config,
-    open_record,
+    prepare_record,
     refuse_missing,
     run_to_end,
     unstructure_config,
@@ -37,8 +38,6 @@ logger = logging.getLogger(__name__)
 
 _NAME: Final = "slurm"
 _KEEPER: Final = "a job in the queue of Slurm; rompy_slurm.attach() goes on with it"
-_TAKEN_WITHIN_S: Final = 5.0
-"""How much later than an answer that did not come a job may appear in the queue."""
 
 
 @final
@@ -91,7 +90,7 @@ class SlurmRunBackend:
         """
         check_model_run(model_run)
         argv = _refuse_early(model_run, config)
-        record = open_record(
+        record = prepare_record(
             Path(os.path.abspath(workspace_dir)),  # noqa: PTH100 - resolve() would follow symbolic links
             run_id=model_run.run_id,
             backend=_NAME,
@@ -123,7 +122,9 @@ class SlurmRunBackend:
 
 
 def _handed_in(record: RunRecord, config: SlurmConfig, argv: Sequence[str], period: object) -> tuple[Job, float]:
-    """Write what the job needs, and submit it; where that fails, nothing of it is left in the queue.
+    """Open the record, write what the job needs, and submit it; where that fails, nothing of it is left in the queue.
+
+    All of that is done while ``sbatch`` comes up.
 
     Returns:
         The job, and when it was submitted, seconds since the epoch.
@@ -134,6 +135,7 @@ def _handed_in(record: RunRecord, config: SlurmConfig, argv: Sequence[str], peri
     job: Job | None = None
 
     def script() -> bytes:
+        record.open()
         text = _script.job_script(config, record.directory)
         _write_files(record, config, argv, text)
         noted["script_sha256"] = hashlib.sha256(_encoded(text)).hexdigest()
@@ -143,13 +145,15 @@ def _handed_in(record: RunRecord, config: SlurmConfig, argv: Sequence[str], peri
 
     try:
         words = _script.sbatch_argv(config, key=key, run_id=record.report.run_id, record_dir=record.directory)
-        job = _submitted(words, script, key, cluster)
+        job = _scheduler.submit_or_find(words, script, key, cluster)
         _files.write_new(record.directory / _files.SUBMITTED, f"{job.id} {job.cluster}\n".encode())
     except (SchedulerError, OSError) as exc:
         _take_back(record, job)
         raise record.refusal(f"Slurm did not take the job: {exc}") from exc
+    except StartError:  # the record could not be opened, and so nothing was submitted
+        raise
     except BaseException as exc:
-        _take_back(record, job or _found(key, cluster))
+        _take_back(record, job or _scheduler.find_or_none(key, cluster))
         record.finish(RunState.CANCELLED, f"cancelled while it was being started: {type(exc).__name__}")
         raise
     return job, noted["submitted_at"]
@@ -162,25 +166,6 @@ def _write_files(record: RunRecord, config: SlurmConfig, argv: Sequence[str], sc
     _files.write_new(directory / _files.COMMAND, _encoded(command))
     # By file, not by --export: the controller keeps what is exported, on its own disk and for its administrators.
     _files.write_new(directory / _files.ENVIRONMENT, _encoded(_script.environment_script(config.env_vars)), 0o600)
-
-
-def _submitted(words: Sequence[str], script: Callable[[], bytes], key: str, cluster: str) -> Job:
-    """Submit; where nobody knows whether that worked, look whether the job is there."""
-    try:
-        return _scheduler.submit(words, script)
-    except SchedulerError as exc:
-        deadline = time.monotonic() + (_TAKEN_WITHIN_S if exc.is_open else 0.0)
-        while time.monotonic() < deadline:
-            if job := _found(key, cluster):
-                return job
-            time.sleep(0.5)
-        raise
-
-
-def _found(key: str, cluster: str) -> Job | None:
-    with contextlib.suppress(SchedulerError):
-        return _scheduler.find(key, cluster)
-    return None
 
 
 def _take_back(record: RunRecord, job: Job | None) -> None:

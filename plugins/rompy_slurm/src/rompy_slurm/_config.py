@@ -22,6 +22,13 @@ _OWN_OPTIONS: Final = {
     "reservation", "test-only", "time", "usage", "version", "wait", "wrap",
 }  # fmt: skip
 """Options of ``sbatch`` that have a field here, or that the backend itself depends on."""
+_OF_BASH: Final = {
+    "BASHOPTS", "BASHPID", "BASH_ALIASES", "BASH_ARGC", "BASH_ARGV", "BASH_ARGV0", "BASH_CMDS", "BASH_COMMAND",
+    "BASH_COMPAT", "BASH_LINENO", "BASH_MONOSECONDS", "BASH_SOURCE", "BASH_SUBSHELL", "BASH_VERSINFO", "BASH_XTRACEFD",
+    "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FUNCNAME", "GROUPS", "HISTCMD", "LINENO", "OLDPWD", "OPTIND",
+    "PIPESTATUS", "PPID", "PWD", "RANDOM", "SECONDS", "SHELLOPTS", "SHLVL", "SRANDOM", "UID", "_",
+}  # fmt: skip
+"""Variables that bash does not pass on as they are set; some it computes, so that a value would be read as code."""
 
 
 def _to_seconds(value: object) -> Any:
@@ -73,18 +80,47 @@ def _to_list(value: object) -> Any:
 fields.adds(_to_list, {"type": "string", "minLength": 1, "format": fields.Format("rompy-mail-type", _is_line)})
 
 
-@fields.accepts({"type": "array", "items": {"type": "string", "pattern": fields.whole_match(_OPTION.pattern)}})
-def _options(_: Any, __: attrs.Attribute[Any], value: object) -> None:
-    _lines(None, __, value)
+def _options_among(items: Sequence[str]) -> None:
+    """Refuse what is no option of ``sbatch``, or one that is not the user's to give."""
     problems: list[str] = []
-    for n, item in enumerate(cast("tuple[str, ...]", value)):
+    for n, item in enumerate(items):
         match = _OPTION.fullmatch(item)
         if match is None:
             problems.append(f"[{n}]: must be a long option of sbatch, such as '--nice=100', found {item!r}")
         elif match[1] in _OWN_OPTIONS:
             problems.append(f"[{n}]: --{match[1]} is what an option of its own is for, or the backend's own matter")
+        elif meant := next((own for own in sorted(_OWN_OPTIONS) if own.startswith(match[1])), ""):
+            problems.append(f"[{n}]: --{match[1]} is read as --{meant} by sbatch; write out the option that is meant")
     if problems:
         raise ConfigError("additional_options", problems)
+
+
+@fields.accepts(
+    {
+        "type": "array",
+        "items": {
+            "allOf": [
+                _line,
+                {
+                    "type": "string",
+                    "pattern": fields.whole_match(_OPTION.pattern),
+                    "format": fields.Format("rompy-sbatch-option", lambda item: _options_among([item])),
+                },
+            ]
+        },
+    }
+)
+def _options(_: Any, __: attrs.Attribute[Any], value: object) -> None:
+    _lines(None, __, value)
+    _options_among(cast("tuple[str, ...]", value))
+
+
+def _has_one_queue(options: Mapping[str, object]) -> bool:
+    queue, partition = options.get("queue"), options.get("partition")
+    return queue is None or partition in (None, queue)
+
+
+_ONE_QUEUE: Final = fields.Format("rompy-one-queue", _has_one_queue, dict)
 
 
 def _optional_text() -> Any:
@@ -182,13 +218,38 @@ class SlurmConfig(BackendConfig):
     export: Literal["ALL", "NONE"] = attrs.field(default="ALL", validator=fields.one_of("ALL", "NONE"))
     python: str | None = _optional_text()
 
+    @fields.accepts(
+        {
+            "properties": {
+                "env_vars": {
+                    "propertyNames": {
+                        "pattern": fields.whole_match(_VARIABLE.pattern),
+                        "not": {"enum": sorted(_OF_BASH)},
+                    }
+                },
+                "leftovers": {"enum": ["kill", "wait"]},
+            },
+            "not": {
+                "required": ["memory", "nodes"],
+                "properties": {"memory": {"not": {"type": "null"}}, "nodes": {"type": "integer", "minimum": 2}},
+            },
+            "if": {"properties": {"launcher": {"const": "none"}}},
+            "then": {"properties": {"launcher_args": {"maxItems": 0}}},
+            "format": _ONE_QUEUE,
+        }
+    )
     def __attrs_post_init__(self) -> None:
         problems = [
             f"env_vars[{name!r}]: must be letters, digits and _, for a shell sets it on the node"
             for name in self.env_vars
             if not _VARIABLE.fullmatch(name)
         ]
-        if self.queue is not None and self.partition not in (None, self.queue):
+        problems += [
+            f"env_vars[{name!r}]: is bash's own, which sets it on the node"
+            for name in self.env_vars
+            if name in _OF_BASH
+        ]
+        if not _has_one_queue({"queue": self.queue, "partition": self.partition}):
             problems.append(f"queue: is another name of partition, which is {self.partition!r}; give one of them")
         if self.leftovers == "leave":
             problems.append(

@@ -80,11 +80,18 @@ class Left:
         return next((line.strip() for line in reversed(self.log.splitlines()) if line.strip()), "")[:500]
 
 
-def what_is_left(record_dir: Path, job_id: str) -> Left:
-    """Read what the job *job_id* has left; what another one left there does not count."""
+def what_is_left(record_dir: Path, job_id: str, restarts: int | None = None) -> Left:
+    """Read what a job has left.
+
+    Args:
+        record_dir: The folder of the record.
+        job_id: Its number; what another one left there does not count.
+        restarts: How often it was started again, where that is known; what an earlier start left does not count.
+    """
     begun = _files.read_words(record_dir / _files.BEGUN)
     has_begun = begun[:1] == [job_id]
-    attempt = _files.newest_attempt(record_dir) if has_begun else None
+    is_last_start = has_begun and (restarts is None or begun[1:] == [str(restarts)])
+    attempt = _files.newest_attempt(record_dir) if is_last_start else None
     verdict: RunReport | None = None
     if attempt is not None:
         with contextlib.suppress(RecordError):
@@ -93,8 +100,8 @@ def what_is_left(record_dir: Path, job_id: str) -> Left:
         has_begun=has_begun,
         attempt=attempt,
         verdict=verdict,
-        exit=_exit(_files.read_words(record_dir / _files.EXIT), begun),
-        log=_tail(record_dir / _files.LOG),
+        exit=_exit(_files.read_words(record_dir / _files.EXIT), begun) if is_last_start else None,
+        log=tail_of(record_dir / _files.LOG),
     )
 
 
@@ -184,7 +191,8 @@ def _exit(words: list[str], begun: list[str]) -> Exit | None:
     return Exit(code=number, elapsed_s=float(elapsed), was_asked=asked == "1")
 
 
-def _tail(path: Path) -> str:
+def tail_of(path: Path) -> str:
+    """Give the end of a log; empty where there is none."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         file.seek(max(path.stat().st_size - _TAIL, 0))
         return file.read().decode("utf-8", "replace")

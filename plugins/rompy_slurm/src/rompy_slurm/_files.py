@@ -6,10 +6,12 @@ Several machines look at these files through a network's file system, so each is
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -38,6 +40,40 @@ EXIT: Final = "exit"
 """How the command ended, written by a job without a supervisor."""
 WITHDRAWN: Final = "withdrawn"
 """Where this is, the job has nothing to do any more, if it should begin yet."""
+LOCK: Final = ".lock"
+"""Locked by whoever completes the report: the job, or one of those who watch it."""
+
+_LOCK_ROUND_S: Final = 0.05
+
+
+@contextlib.contextmanager
+def completing(record_dir: Path, *, wait_s: float = 0.0) -> Generator[bool]:
+    """Be the one who completes a record; on a file system without locks, everybody is for some milliseconds.
+
+    Args:
+        record_dir: The folder of the record.
+        wait_s: How long to wait for somebody else who is about to do so.
+
+    Yields:
+        Whether nobody else is about to do so.
+    """
+    with contextlib.ExitStack() as stack:
+        is_mine = True
+        with contextlib.suppress(OSError):
+            lock = os.open(record_dir / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            stack.callback(os.close, lock)
+            deadline = time.monotonic() + wait_s
+            while not (is_mine := _is_locked(lock)) and time.monotonic() < deadline:
+                time.sleep(_LOCK_ROUND_S)
+        yield is_mine
+
+
+def _is_locked(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def attempt_dir(record_dir: Path, restarts: int) -> Path:
@@ -51,11 +87,11 @@ def newest_attempt(record_dir: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file of which nobody sees a part."""
+def write_bytes(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a file of which nobody sees a part, nor anything whom *mode* does not allow to."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        write_new(temporary, data)
+        write_new(temporary, data, mode)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

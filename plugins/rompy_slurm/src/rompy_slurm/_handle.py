@@ -52,6 +52,8 @@ _ASK_AGAIN_S: Final = 5.0
 _SETTLES_S: Final = 5.0
 """How much later than the end of a job its last words may reach this machine, through a network's file system."""
 _ACCOUNTING_LAGS_S: Final = 30.0
+_ANOTHER_AFTER_S: Final = 3600.0
+"""A job with the number of ours that was submitted so much later is another one: Slurm has begun anew to count."""
 _BY_REQUEST: Final = End(RunState.CANCELLED, "cancelled from another process, by a request in the record")
 
 
@@ -68,6 +70,7 @@ class SlurmHandle:
         *,
         period: object,
         submitted_at: float,
+        is_new: bool = True,
     ) -> None:
         """Speak for *job*, which the poller is to watch.
 
@@ -78,6 +81,7 @@ class SlurmHandle:
             log: Where to report what happens to it.
             period: The model run's period, for progress by dates.
             submitted_at: When it was submitted, seconds since the epoch.
+            is_new: Whether it was submitted just now; the number of an older one may be that of another job by now.
         """
         self._record = record
         self._config = config
@@ -85,6 +89,7 @@ class SlurmHandle:
         self._log = log
         self._period = period
         self._submitted_at = submitted_at
+        self._is_certain = is_new
         self._future: Future[RunReport] = Future()
         self._future.set_running_or_notify_cancel()
         self._view: JobState | None = None
@@ -94,8 +99,7 @@ class SlurmHandle:
         self._missing_since: float | None = None
         self._is_judged = False
         self._written = 0
-        streams = {"stdout": record.directory / _files.STDOUT, "stderr": record.directory / _files.STDERR}
-        self._follower = Follower(streams, log) if config.stream_output else None
+        self._follower: Follower | None = None
 
     @property
     def run_id(self) -> str:
@@ -206,7 +210,7 @@ class SlurmHandle:
         """Whether the scheduler is to be asked for the job's end now."""
         if self._end is None and self._record.cancel_requested():
             self._stop(_BY_REQUEST)
-        if self._end is None or now < self._asked_at + _ASK_AGAIN_S:
+        if self._end is None or not self._is_certain or now < self._asked_at + _ASK_AGAIN_S:
             return False
         self._asked_at = now
         return True
@@ -215,14 +219,17 @@ class SlurmHandle:
         """Take note of what is known of the job; say whether anything has changed."""
         has_changed = False
         try:
-            has_changed = not self._is_judged and self._look(view, account, has_accounting=has_accounting, now=now)
+            if not self._is_judged:
+                self._follow()
+                has_changed = self._look(self._ours(view), self._ours(account), has_accounting=has_accounting, now=now)
         except Exception as exc:  # noqa: BLE001 - a fault of ours, or of a logger, must neither hang who waits nor the others
             self._give_up(exc)
         self.has_news()  # what this look has written is no news
         return has_changed
 
     def _look(self, view: JobState | None, account: JobState | None, *, has_accounting: bool, now: float) -> bool:
-        known = view or account
+        # What the accounting alone takes for alive has ended: it lags, or was never told.
+        known = view or (account if account is not None and account.has_ended else None)
         has_changed = known is not None and known != self._view
         if known is not None and has_changed:
             self._take_note(known)
@@ -247,12 +254,13 @@ class SlurmHandle:
     def look_alone(self) -> None:
         """Look at the record: the job may have completed it, whatever the scheduler is at."""
         if not self._is_judged:
-            report = self._standing()
-            if report is not None and report.state.is_final:
-                try:
+            try:
+                self._follow()
+                report = self._standing()
+                if report is not None and report.state.is_final:
                     self._complete(report)
-                except Exception as exc:  # noqa: BLE001 - as above
-                    self._give_up(exc)
+            except Exception as exc:  # noqa: BLE001 - as above
+                self._give_up(exc)
 
     def has_news(self) -> bool:
         """Whether something has come into the record since the last look: a word of the job, a request to end."""
@@ -265,15 +273,33 @@ class SlurmHandle:
     def _give_up(self, exc: Exception) -> None:
         """Tell who waits what went wrong here; the job goes on, and can be attached to."""
         self._is_judged = True
+        if self._follower is not None:
+            self._follower.close()
         if not self._future.done():
             self._future.set_exception(exc)
+
+    def _ours(self, state: JobState | None) -> JobState | None:
+        """Give what Slurm says of our job; nothing where its number is that of another job by now."""
+        if state is None or self._is_certain:
+            return state
+        is_later = (state.submitted_at or 0.0) > self._submitted_at + _ANOTHER_AFTER_S
+        if is_later and not self._config.requeue:  # such a one may have come back into the queue since
+            return None
+        self._is_certain = True
+        return state
+
+    def _follow(self) -> None:
+        if self._follower is None and self._config.stream_output:
+            streams = {"stdout": self.record_dir / _files.STDOUT, "stderr": self.record_dir / _files.STDERR}
+            self._follower = Follower(streams, self._log)
 
     def _stop(self, end: End) -> None:
         self._end = self._end or end
 
     def _mind_the_queue(self, view: JobState) -> None:
         limit = self._config.queue_timeout
-        if limit is not None and view.is_waiting and self._end is None and time.time() > self._submitted_at + limit:
+        is_over = limit is not None and view.is_waiting and time.time() > self._submitted_at + limit
+        if is_over and self._end is None and not (self.record_dir / _files.BEGUN).exists():
             reason = f"its job waited longer than its queue_timeout of {limit:g} s ({view.described()})"
             self._stop(End(RunState.NOT_STARTED, reason))
             poller().poke()
@@ -296,16 +322,22 @@ class SlurmHandle:
         may_come_back = self._config.requeue and view is not None and view.word in MAY_COME_BACK and self._end is None
         if may_come_back and since_s < _SETTLES_S:
             return
-        left = what_is_left(self.record_dir, self._job.id)
+        left = what_is_left(self.record_dir, self._job.id, view.restarts if view else None)
         cause = cause_of(view, left, self._end)
         if cause is None and not left.is_conclusive and since_s < _SETTLES_S:
             return
-        self._judge(view, left, cause)
+        with contextlib.ExitStack() as stack:
+            if not stack.enter_context(_files.completing(self.record_dir)):
+                return  # somebody else does; the next look finds it
+            self.look_alone()
+            if not self._is_judged:
+                self._judge(view, left, cause, stack)
 
-    def _judge(self, view: JobState | None, left: Left, cause: End | None) -> None:
+    def _judge(self, view: JobState | None, left: Left, cause: End | None, stack: contextlib.ExitStack) -> None:
+        """Complete the record, which *stack* keeps for us until that is done."""
         record = RunRecord(self.record_dir, self._standing() or self._record.report)
         if left.exit is not None:
-            self._judge_by_the_rules(record, outcome_of(left.exit, self._config, cause))
+            self._judge_by_the_rules(record, outcome_of(left.exit, self._config, cause), stack)
             return
         verdict = left.verdict
         cause = cause or (cause_by_the_clock(left, self._config) if view is None else None)
@@ -319,7 +351,7 @@ class SlurmHandle:
                 facts["progress_path"] = self.record_dir / _files.PROGRESS
         self._complete(record.finish(cause.state, cause.reason, **facts))
 
-    def _judge_by_the_rules(self, record: RunRecord, outcome: Outcome) -> None:
+    def _judge_by_the_rules(self, record: RunRecord, outcome: Outcome, stack: contextlib.ExitStack) -> None:
         """Have the core judge the output of a command that ran without a supervisor."""
         self._is_judged = True
         begun = self.record_dir / _files.BEGUN
@@ -327,6 +359,8 @@ class SlurmHandle:
             record.opened_at = begun.stat().st_mtime
         quiet = attrs.evolve(self._config, stream_output=False)
         judged = LiveRun(record, _Ended(outcome), quiet, self._log, period=self._period)
+        kept = stack.pop_all()
+        judged.future.add_done_callback(lambda _: kept.close())
         judged.future.add_done_callback(lambda future: self._complete(future.result(), is_logged=True))
 
     def _complete(self, report: RunReport, *, is_logged: bool = False) -> None:

@@ -30,6 +30,8 @@ _LOOK_S: Final = 0.1
 _ENDING_SIGNALS: Final = (signal.SIGTERM, signal.SIGKILL)
 _REACHES_ALL_S: Final = 0.05
 """Slurm signals the processes of a job one after the other; the command may have ended before this one hears of it."""
+_OTHERS_TAKE_S: Final = 10.0
+"""How long the record may be kept by somebody who takes the job for gone."""
 ASKED: Final = "its job was asked to end"
 
 
@@ -63,12 +65,20 @@ def run(record_dir: Path) -> int:
 
 
 def publish(record_dir: Path, attempt: Path, report: RunReport) -> RunReport:
-    """Make the verdict of one start of the job that of the run, unless the record is complete; gives what counts."""
-    with contextlib.suppress(FileNotFoundError):
-        (record_dir / _files.ENVIRONMENT).unlink()
-    standing = read_report(record_dir)
-    if standing.state.is_final:
-        return standing
+    """Make the verdict of one start of the job that of the run; gives what counts.
+
+    A record that is complete stays as it is, and so does that of a job that was started again meanwhile: a node that
+    the controller had given up may go on for long.
+    """
+    with _files.completing(record_dir, wait_s=_OTHERS_TAKE_S):
+        standing = read_report(record_dir)
+        if standing.state.is_final or _files.newest_attempt(record_dir) != attempt:
+            return standing
+        (record_dir / _files.ENVIRONMENT).unlink(missing_ok=True)
+        return _published(record_dir, attempt, report)
+
+
+def _published(record_dir: Path, attempt: Path, report: RunReport) -> RunReport:
     progress = attempt / _files.PROGRESS
     if progress.is_file():
         progress.replace(record_dir / _files.PROGRESS)

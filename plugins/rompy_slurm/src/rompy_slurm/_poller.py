@@ -88,7 +88,11 @@ class Poller:
             self._rest()
             with self._lock:
                 watched = list(self._watched)
-            self._round(watched)
+            try:
+                self._round(watched)
+            except Exception:  # a fault of ours: who waits must not hang for it
+                logger.warning("a look at the jobs failed, and is taken again", exc_info=True)
+                self._interval_s = min(self._interval_s * _GROWTH, _LONGEST_S)
             with self._lock:
                 self._watched = [one for one in self._watched if not one.done()]
                 if not self._watched:
@@ -97,8 +101,8 @@ class Poller:
 
     def _rest(self) -> None:
         """Wait until the next round is due, or a job has completed its record, or something is to be ended."""
-        due = time.monotonic() + min(self._interval_s + len(self._watched) / _JOBS_PER_S, _LONGEST_S)
-        while (left := due - time.monotonic()) > 0 and not self._wake.wait(min(left, _GLANCE_S)):
+        began = time.monotonic()
+        while (left := began + self._pause_s() - time.monotonic()) > 0 and not self._wake.wait(min(left, _GLANCE_S)):
             with self._lock:
                 glanced = self._watched[:_GLANCES]
                 self._watched = [*self._watched[_GLANCES:], *glanced]
@@ -108,6 +112,10 @@ class Poller:
                 self._wake.wait(_GOES_S)
                 break
         self._wake.clear()
+
+    def _pause_s(self) -> float:
+        """How long a rest is; it gets shorter where a job comes in meanwhile."""
+        return min(self._interval_s + len(self._watched) / _JOBS_PER_S, _LONGEST_S)
 
     def _round(self, watched: Sequence[Watched]) -> None:
         has_changed = False

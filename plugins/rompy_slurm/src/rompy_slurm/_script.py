@@ -14,11 +14,16 @@ from typing import Final
 from rompy_slurm import _files
 from rompy_slurm._config import SlurmConfig
 
+ELEMENT: Final = "%A_%a"
+"""How ``sbatch`` writes the number of an array's task in a path."""
 _PROBE: Final = (
     "import importlib.util, sys; "
     "sys.exit(sys.version_info < (3, 11) or not all(map(importlib.util.find_spec, ('rompy_slurm', 'rompy_local'))))"
 )
 _BOOTSTRAP: Final = "from rompy_slurm._job import main; main()"
+_ARRAY_BOOTSTRAP: Final = "from rompy_slurm._array_task import main; main()"
+_ALL_TO_TASKS: Final = "unset SLURM_EXPORT_ENV\n"
+"""``sbatch --export=NONE`` sets it, and ``srun`` would start its tasks without what the script has set."""
 _MODULES: Final = """\
 if ! type module >/dev/null 2>&1; then
     for init in "${MODULESHOME-}/init/bash" "${LMOD_PKG-}/init/bash" \\
@@ -71,6 +76,15 @@ set -eo pipefail
 set +eo pipefail
 exec {words}
 """
+"""``rm`` is named by its path, for the environment may have a ``PATH`` of its own."""
+
+_ARRAY: Final = """\
+#!/bin/bash
+# A task of an array of rompy-slurm: does what lies in the spool, one piece after the other.
+set -eo pipefail
+{setup}{threads}set +eo pipefail
+exec {python} -P -c {bootstrap} {spool}
+"""
 
 
 def job_script(config: SlurmConfig, record_dir: Path) -> str:
@@ -90,19 +104,37 @@ def job_script(config: SlurmConfig, record_dir: Path) -> str:
 
 def command_script(config: SlurmConfig, argv: Sequence[str], *, workspace_dir: Path, record_dir: Path) -> str:
     """Give the script that becomes the command, for ``/bin/bash``."""
-    modules = [f"module load {_quoted(name)}\n" for name in config.modules]
-    setup = "".join((_MODULES if modules else "", *modules, *(f"{line}\n" for line in config.setup)))
-    threads = config.cpus_per_task
     start = workspace_dir / config.working_dir if config.working_dir else workspace_dir
     environment = _quoted(str(record_dir / _files.ENVIRONMENT))
     return _COMMAND.format(
-        setup=setup,
-        threads="" if threads is None else f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{threads}}}"\n',
+        setup=_setup(config),
+        threads=_threads(config),
         environment=environment,
-        forget="" if config.requeue else f"rm -f -- {environment}\n",
+        forget="" if config.requeue else f"/bin/rm -f -- {environment}\n",
         start=_quoted(str(start)),
         words=" ".join(map(_quoted, argv)),
     )
+
+
+def array_script(config: SlurmConfig, spool_dir: Path) -> str:
+    """Give the batch script of an array's tasks, for ``/bin/bash``."""
+    return _ARRAY.format(
+        setup=_setup(config),
+        threads=_threads(config),
+        python=_quoted(config.python or sys.executable or "python3"),
+        bootstrap=_quoted(_ARRAY_BOOTSTRAP),
+        spool=_quoted(str(spool_dir)),
+    )
+
+
+def _setup(config: SlurmConfig) -> str:
+    modules = [f"module load {_quoted(name)}\n" for name in config.modules]
+    return "".join((_ALL_TO_TASKS, _MODULES if modules else "", *modules, *(f"{line}\n" for line in config.setup)))
+
+
+def _threads(config: SlurmConfig) -> str:
+    threads = config.cpus_per_task
+    return "" if threads is None else f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{threads}}}"\n'
 
 
 def environment_script(env_vars: Mapping[str, str]) -> str:
@@ -119,17 +151,35 @@ def sbatch_argv(config: SlurmConfig, *, key: str, run_id: str, record_dir: Path)
         run_id: The run's identifier.
         record_dir: The folder of the record, absolute.
     """
+    output = _unexpanded(str(record_dir / _files.LOG))
+    return _argv(config, key, run_id, output, may_come_back=config.requeue)
+
+
+def array_argv(config: SlurmConfig, *, key: str, logs_dir: Path, size: int) -> list[str]:
+    """Give the words of ``sbatch`` for an array.
+
+    Args:
+        config: The options; its tasks are never requeued.
+        key: As for ``sbatch_argv``.
+        logs_dir: Where each task has its log, absolute and without a backslash.
+        size: How many tasks.
+    """
+    output = f"{_unexpanded(str(logs_dir))}/{ELEMENT}"
+    return [*_argv(config, key, "rompy-array", output, may_come_back=False), f"--array=0-{size - 1}"]
+
+
+def _argv(config: SlurmConfig, key: str, name: str, output: str, *, may_come_back: bool) -> list[str]:
     return [
         "sbatch",
         "--parsable",
         f"--comment={key}",
-        f"--job-name={config.job_name or _one_line(run_id)}",
-        f"--output={_unexpanded(str(record_dir / _files.LOG))}",
+        f"--job-name={config.job_name or _one_line(name)}",
+        f"--output={output}",
         "--open-mode=append",
         "--input=/dev/null",
         "--chdir=/",
         f"--export={config.export}",
-        "--requeue" if config.requeue else "--no-requeue",
+        "--requeue" if may_come_back else "--no-requeue",
         *_asked(config),
         *config.additional_options,
     ]

@@ -55,6 +55,8 @@ class JobState:
         exit_code: The exit code of the batch script, or ``None``.
         exit_signal: The signal that ended the batch script, or ``None``.
         by: Who cancelled it, where accounting says so.
+        restarts: How often it was started again, or is to be; or ``None``.
+        submitted_at: When it was submitted, or came back into the queue, seconds since the epoch; or ``None``.
     """
 
     word: str
@@ -63,6 +65,8 @@ class JobState:
     exit_code: int | None = None
     exit_signal: int | None = None
     by: str = ""
+    restarts: int | None = None
+    submitted_at: float | None = None
 
     @property
     def has_ended(self) -> bool:
