@@ -2,9 +2,10 @@
 
     python benchmarks/ensemble/soak.py [--members 500] [--kills 10] [--executor threads] [--seed 1]
 
-The driver is killed (SIGKILL) at random moments and started again each time; with ``--executor dask``, one of its
-workers is killed between two such kills. In the end every member must be finished exactly once: one COMPLETED record,
-no record that cannot be read, one line for each successful run, and no process of any member.
+The driver is killed (SIGKILL) at random moments, some of them before its first member has ended, and started again each
+time; with ``--executor dask``, one of its workers is killed between two such kills. In the end every member must be
+finished exactly once: one COMPLETED record, no record that cannot be read, one line for each successful run, and no
+process of a member, a supervisor or a worker. The memory of the drivers is told, too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import random
 import secrets
 import shutil
@@ -44,7 +46,7 @@ def ensemble(directory: str, members: int, executor: str, token: str) -> Ensembl
 
 
 def living(token: str) -> list[str]:
-    """List the processes of all members that have not ended."""
+    """List all processes below any of the drivers that have not ended."""
     found: list[str] = []
     for process in psutil.process_iter():
         try:
@@ -55,21 +57,25 @@ def living(token: str) -> list[str]:
     return found
 
 
-def start(described: dict[str, Any]) -> subprocess.Popen[bytes]:
+def start(described: dict[str, Any]) -> subprocess.Popen[str]:
     """Start a driver in a process of its own."""
-    return subprocess.Popen([sys.executable, __file__, "--driver", json.dumps(described)], stdout=subprocess.PIPE)
+    command = [sys.executable, __file__, "--driver", json.dumps(described)]
+    env = {**os.environ, TOKEN: described["token"]}
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
 
 
-def kill_a_worker(driver: subprocess.Popen[bytes], chance: random.Random) -> bool:
+def kill_a_worker(driver: subprocess.Popen[str], chance: random.Random) -> bool:
     """Kill one worker process of Dask; gives whether there was one."""
     workers: list[psutil.Process] = []
-    for child in psutil.Process(driver.pid).children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if "spawn_main" in " ".join(child.cmdline()):
-                workers.append(child)
-    if workers:
-        chance.choice(workers).kill()
-    return bool(workers)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(driver.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "spawn_main" in " ".join(child.cmdline()):
+                    workers.append(child)
+        if workers:
+            chance.choice(workers).kill()
+            return True
+    return False
 
 
 def soak(members: int, kills: int, executor: str, seed: int) -> int:
@@ -77,24 +83,29 @@ def soak(members: int, kills: int, executor: str, seed: int) -> int:
     chance, token = random.Random(seed), secrets.token_hex(8)
     directory = Path(tempfile.mkdtemp(prefix="rompy-soak-"))
     described = {"directory": str(directory), "members": members, "executor": executor, "token": token}
-    lengths: list[float] = []
     workers_killed = 0
     for number in range(kills):
         driver = start(described)
         assert driver.stdout is not None
-        driver.stdout.readline()  # it has a member finished, by now or before
+        moment = chance.choice(["while it starts", "while it runs", "while it runs"])
+        if moment == "while it runs":
+            driver.stdout.readline()  # it has a member finished, by now or before
         length = chance.uniform(0.0, members * 0.06 / kills)
         time.sleep(length / 2)
         workers_killed += executor == "dask" and kill_a_worker(driver, chance)
         time.sleep(length / 2)
         driver.kill()
-        driver.wait()
-        lengths.append(length)
-        print(f"kill {number + 1} after {length:.2f} s: {_finished(directory)} of {members} finished", flush=True)
+        driver.communicate()
+        print(f"kill {number + 1} {moment}, {length:.2f} s: {_finished(described)} of {members} finished", flush=True)
     last = start(described)
     out, _ = last.communicate()
     time.sleep(1)
-    return told(directory, members, token, last.returncode, out.count(b"\n"), workers_killed)
+    rows = [line.split() for line in out.splitlines()]
+    ran = [int(rss) for *_, is_new, rss in rows if is_new == "1"]
+    if ran:
+        looks = [ran[(len(ran) - 1) * quarter // 4] for quarter in range(5)]
+        print(f"     memory of the last driver over its {len(ran)} members, kB: {looks}")
+    return told(directory, members, token, last.returncode, len(rows), workers_killed)
 
 
 def told(directory: Path, members: int, token: str, code: int, rows: int, workers_killed: int) -> int:
@@ -114,7 +125,7 @@ def told(directory: Path, members: int, token: str, code: int, rows: int, worker
         ),
         "records that cannot be read": (records - sum(states.values()), 0),
         "records that still run": (states[RunState.RUNNING], 0),
-        "processes of members that live": (len(living(token)), 0),
+        "processes that live": (len(living(token)), 0),
         "members whose command came to its end": (sum(count >= 1 for count in lines), members),
     }
     for name, (found, wanted) in facts.items():
@@ -126,14 +137,15 @@ def told(directory: Path, members: int, token: str, code: int, rows: int, worker
     return 0 if is_good else 1
 
 
-def _finished(directory: Path) -> int:
-    return sum('"COMPLETED"' in path.read_text() for path in directory.glob(".rompy-ensemble/members/*.json"))
+def _finished(described: dict[str, Any]) -> int:
+    return sum(row.ok for row in ensemble(**described).read())
 
 
 def drive(described: dict[str, Any]) -> None:
     """Be the driver."""
+    process = psutil.Process()
     for row in ensemble(**described).iter():
-        print(row.run_id, row.state, flush=True)
+        print(row.run_id, row.state, int(row.ran > 0), process.memory_info().rss // 1024, flush=True)
 
 
 def main() -> int:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from rompy_core import ConfigError, FilesConfig, ModelRun, PluginNotFoundError, RunState, find_runs, read_report
 from rompy_ensemble import DaskConfig, Ensemble
-from rompy_ensemble._dask import make_executor
+from rompy_ensemble._dask import _pass_on, make_executor
 
-TOKEN = "ROMPY_TEST_TOKEN"
-DRIVING = Path(__file__).with_name("driving.py")
+from .processes import TOKEN, Driver, Script, below, kill, sleepers
+
+pytestmark = pytest.mark.timeout(180)  # an engine takes its time to start on a busy machine
 
 Until = Callable[..., None]
 
@@ -78,6 +81,28 @@ def test_without_dask_the_error_says_how_to_install_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_caller_keeps_its_handler_of_interrupts() -> None:
+    code = (
+        "import signal; from rompy_ensemble._dask import check_options\n"
+        "check_options({'queue': 'slurm'}); print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert ended.stdout == "True\n"
+
+
+def test_a_queue_that_can_only_be_had_in_the_main_thread_is_told() -> None:
+    code = (
+        "import threading; from rompy_ensemble._dask import check_options\n"
+        "thread = threading.Thread(target=check_options, args=[{'queue': 'slurm'}]); thread.start(); thread.join()"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "dask-jobqueue is imported in the main thread only; import dask_jobqueue there first" in ended.stderr
+
+
 def test_an_executor_that_nobody_advertises_is_told_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(PluginNotFoundError, match=r"did you mean 'threads'\?; known: threads, .*dask"):
         Ensemble(members=[{}], model=model_in(tmp_path), executor="thread").run()
@@ -123,6 +148,30 @@ def test_a_model_that_only_this_process_knows_travels(tmp_path: Path, scheduler:
     assert (tmp_path / "m" / "INPUT").read_text() == "1.5"
 
 
+def test_a_result_that_is_lost_before_it_is_fetched_is_an_exception_of_its_future() -> None:
+    # A real one needs a worker that dies at just that moment.
+    async def lost() -> object:
+        raise ConnectionError("its worker is gone")
+
+    future: futures.Future[object] = futures.Future()
+    asyncio.run(_pass_on(lost(), future))
+
+    assert isinstance(future.exception(0), ConnectionError)
+
+
+def test_what_is_cancelled_before_it_begins_does_not_begin(scheduler: str, tmp_path: Path) -> None:
+    with make_executor(3, {"address": scheduler}) as executor:
+        held = [executor.submit(time.sleep, 2) for _ in range(4)]
+        waiting = executor.submit((tmp_path / "begun").touch)
+
+        assert waiting.cancel()
+        done, _ = futures.wait([waiting], 60)
+
+        assert done == {waiting}
+        assert [future.result(60) for future in held] == [None] * 4
+        assert not (tmp_path / "begun").exists()
+
+
 def test_a_member_that_kills_every_worker_is_given_up_and_the_others_are_not(tmp_path: Path) -> None:
     class KillsItsWorker:  # travels by value: the workers cannot import this module
         def generate(self, workspace_dir: Path, model_run: object) -> None:
@@ -156,46 +205,26 @@ def _dask_that_gives_up_at_once(*, max_workers: int) -> Any:
         return make_executor(max_workers, {})
 
 
-def test_a_job_of_the_queue_that_is_lost_is_replaced(tmp_path: Path, token: str, until: Until) -> None:
+def test_a_job_of_the_queue_that_is_lost_is_replaced(tmp_path: Path, token: str, driver: Driver, until: Until) -> None:
     described = {
         "directory": str(tmp_path),
-        "members": [{"command": "test -e ../go || sleep 60"}, *[{"command": "true"}] * 3],
+        "members": [{"command": "test -e ../go || exec sleep 120"}, *[{"command": "true"}] * 3],
         "run_kwargs": {"env_vars": {TOKEN: token}},
         "executor": "dask",
         "executor_kwargs": {"queue": "local", "queue_options": {"cores": 1, "processes": 1, "memory": "512MB"}},
         "max_workers": 1,
     }
-    command = [sys.executable, str(DRIVING), json.dumps(described)]
     # In a process of its own: the jobs that dask-jobqueue starts here leave open files behind.
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as driver:
-        until(lambda: len(_named("sleep", token)) == 1, "the first member", timeout=40)
+    with driver(described) as process:
+        until(lambda: len(sleepers(token)) == 1, "the first member", timeout=60)
         (tmp_path / "go").touch()
 
-        job = _job_of(_named("sleep", token)[0])
-        for process in (*job.children(recursive=False), job):
-            process.kill()
-        out, err = driver.communicate(timeout=50)
+        _supervisor, worker, job = below(process.pid, sleepers(token)[0])
+        kill([job, worker])
+        out, err = process.communicate(timeout=100)
 
     assert [line.split()[1] for line in out.splitlines()] == ["COMPLETED"] * 4, err
     assert [run.state for run in find_runs(tmp_path / "m-0001")] == [RunState.CANCELLED, RunState.COMPLETED]
-
-
-def _named(name: str, token: str) -> list[psutil.Process]:
-    found: list[psutil.Process] = []
-    for process in psutil.process_iter():
-        try:
-            if process.name() == name and process.environ().get(TOKEN) == token:
-                found.append(process)
-        except (psutil.Error, OSError):
-            continue
-    return found
-
-
-def _job_of(member: psutil.Process) -> psutil.Process:
-    """Find the job: the outermost process below this one that is a worker of Dask."""
-    return next(
-        parent for parent in reversed(member.parents()) if "distributed.cli.dask_worker" in " ".join(parent.cmdline())
-    )
 
 
 def test_the_pipeline_of_one_run_goes_through_a_worker(tmp_path: Path, scheduler: str) -> None:
@@ -233,7 +262,7 @@ def test_the_pipeline_refuses_wrong_options_before_anything_is_written(tmp_path:
 
 
 def test_an_interrupt_of_the_pipeline_ends_the_run(
-    tmp_path: Path, token: str, until: Until, living: Callable[[], list[str]]
+    tmp_path: Path, token: str, script: Script, until: Until, living: Callable[[], list[str]]
 ) -> None:
     code = (
         "from rompy_core import FilesConfig, ModelRun\n"
@@ -241,13 +270,13 @@ def test_an_interrupt_of_the_pipeline_ends_the_run(
         f"    ModelRun(run_id='m', output_dir={str(tmp_path)!r}, config=FilesConfig(command='sleep 60'))"
         f".pipeline('dask', run_kwargs={{'env_vars': {{{TOKEN!r}: {token!r}}}}})\n"
     )
-    script = tmp_path / "script.py"
-    script.write_text(code)
-    with subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE, text=True) as process:
-        until(lambda: len(_named("sleep", token)) == 1, "the run", timeout=40)
+    path = tmp_path / "script.py"
+    path.write_text(code)
+    with script(str(path)) as process:
+        until(lambda: len(sleepers(token)) == 1, "the run", timeout=60)
 
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
 
     assert "KeyboardInterrupt" in err
     assert living() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -250,8 +251,9 @@ def test_progress_is_told_while_members_run_and_can_be_read_from_elsewhere(tmp_p
     report = ensemble.run(on_progress=look, progress_every_s=0.05)
 
     assert report.ok
-    assert told[-1].running == {"m-0001": 0.4}
-    assert told[-1].fraction == pytest.approx(0.7)
+    last = next(progress for progress in reversed(told) if progress.running)
+    assert last.running == {"m-0001": 0.4}
+    assert last.fraction == pytest.approx(0.7)
     assert seen[0] == 0.4
 
 
@@ -342,7 +344,7 @@ def test_what_a_backend_or_a_config_raises_is_the_members_failure(tmp_path: Path
 def test_an_unreadable_file_of_a_member_is_told_and_hurts_no_other(tmp_path: Path) -> None:
     ensemble = commands(tmp_path, "true", "true")
     ensemble.run()
-    (tmp_path / ".rompy-ensemble" / "members" / "m-0001.json").write_text("{")
+    (tmp_path / ".rompy-ensemble" / "members" / "m-0001.jsonl").write_text("{\n")
 
     report = ensemble.run()
 
@@ -413,7 +415,7 @@ def test_options_for_an_executor_object_are_refused(tmp_path: Path) -> None:
 
 def test_a_member_whose_process_died_reads_as_lost(tmp_path: Path) -> None:
     commands(tmp_path, "true").run()
-    file = tmp_path / ".rompy-ensemble" / "members" / "m-0001.json"
+    file = tmp_path / ".rompy-ensemble" / "members" / "m-0001.jsonl"
     file.write_text(file.read_text().replace("COMPLETED", "RUNNING"))
     ensemble = commands(tmp_path, "true")
 
@@ -423,6 +425,21 @@ def test_a_member_whose_process_died_reads_as_lost(tmp_path: Path) -> None:
     assert read.rows[0].state is RunState.LOST
     assert again.ok
     assert runs_of(tmp_path) == [RunState.COMPLETED], "the run itself was a success, and is not run again"
+
+
+def test_half_a_line_that_a_dying_process_left_is_passed_over_and_written_over(tmp_path: Path) -> None:
+    commands(tmp_path, "true").run()
+    file = tmp_path / ".rompy-ensemble" / "members" / "m-0001.jsonl"
+    whole = file.read_text()
+    file.write_text(f'{whole}{{"attempt": 1, "sta')
+
+    read = commands(tmp_path, "true").read()
+    again = commands(tmp_path, "true", resume=False).run()
+
+    assert read.ok
+    assert again.rows[0].attempts == 2
+    assert file.read_text().startswith(whole)
+    assert [json.loads(line)["attempt"] for line in file.read_text().splitlines()] == [0, 0, 1, 1]
 
 
 def test_values_of_the_environment_are_written_nowhere(tmp_path: Path) -> None:

@@ -30,14 +30,20 @@ def start(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True, timeout=350, check=False)
 
 
-@pytest.mark.parametrize("words", [(), ("dask",)], ids=["threads", "dask"])
-def test_the_tides_run_and_become_one_dataset_and_one_picture(words: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.fixture(scope="module", params=["threads", "dask"])
+def simulations(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two members leave, on each engine."""
+    directory: Path = tmp_path_factory.mktemp("tides")
+    ended = start(directory, request.param)
+    assert ended.returncode == 0, ended.stderr
+    return directory / "simulations"
+
+
+def test_the_tides_run_and_become_one_dataset_and_one_picture(simulations: Path) -> None:
     import xarray as xr
 
-    ended = start(tmp_path, *words)
+    output = simulations / "merimbula"
 
-    assert ended.returncode == 0, ended.stderr
-    output = tmp_path / "simulations" / "merimbula"
     assert [run.state for run in find_runs(output)] == [RunState.COMPLETED] * 2
     with (output / "members.csv").open(newline="") as file:
         assert [row["ok"] for row in csv.DictReader(file)] == ["True", "True"]
@@ -47,11 +53,9 @@ def test_the_tides_run_and_become_one_dataset_and_one_picture(words: tuple[str, 
     assert (output / "inflow.png").stat().st_size > 10_000
 
 
-def test_started_again_nothing_is_run_twice(tmp_path: Path) -> None:
-    first = start(tmp_path)
+def test_started_again_on_whichever_engine_nothing_is_run_twice(simulations: Path) -> None:
+    again = start(simulations.parent)
 
-    second = start(tmp_path)
-
-    assert first.returncode == second.returncode == 0
-    assert second.stdout.count("COMPLETED before") == 2
-    assert len(find_runs(tmp_path)) == 2
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("COMPLETED before") == 2
+    assert len(find_runs(simulations)) == 2

@@ -34,34 +34,51 @@ def _member(row: MemberRow) -> xr.Dataset:
         depth = output["stage_c"].values - output["elevation_c"].values
         volume = depth @ area
         time = output["time"].values
-    point = {"amplitude": [row.parameters["amplitude"]], "friction": [row.parameters["friction"]]}
+    by_member = ("amplitude", "friction")
+    inflow = (volume - volume[0])[None, None]
     return xr.Dataset(
         {
-            "inflow": (("amplitude", "friction", "time"), (volume - volume[0])[None, None], {"units": "m3"}),
-            "wall_time": (("amplitude", "friction"), [[row.wall_time_s]], {"units": "s"}),
+            "inflow": ((*by_member, "time"), inflow, {"long_name": "water that has come in", "units": "m3"}),
+            "wall_time": (by_member, [[row.wall_time_s]], {"long_name": "wall time of the run", "units": "s"}),
         },
-        {**point, "time": ("time", time, {"units": "s"})},
+        {
+            "amplitude": ("amplitude", [row.parameters["amplitude"]], {"long_name": "tide amplitude", "units": "m"}),
+            "friction": ("friction", [row.parameters["friction"]], {"long_name": "Manning's n", "units": "s m-1/3"}),
+            "time": ("time", time, {"long_name": "time since the start", "units": "s"}),
+        },
     )
 
 
 def draw(results: xr.Dataset, path: Path) -> None:
-    """Draw what has come in by the end, and when it came."""
+    """Draw the inflow over time by tide, and how much of it friction keeps out by the end."""
     import matplotlib.pyplot as plt
 
-    figure, (field, lines) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    amplitudes = results["amplitude"].values
+    colours = mpl.colormaps["viridis"](np.linspace(0.9, 0.0, len(amplitudes)))
+    least = results["friction"].values.min()
     final = results["inflow"].isel(time=-1)
-    shades = field.pcolormesh(results["friction"], results["amplitude"], final, shading="nearest", cmap="viridis")
-    figure.colorbar(shades, ax=field, label="inflow at the end (m³)")
-    field.set(
-        xlabel="Manning's friction",
-        ylabel="tide amplitude (m)",
-        xticks=results["friction"],
-        yticks=results["amplitude"],
+    change = 100 * (final / final.sel(friction=least) - 1)
+    figure, (over_time, over_friction) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
+    for amplitude, colour in reversed(list(zip(amplitudes, colours, strict=True))):  # the largest on top, as its line
+        label = f"{amplitude:.2f} m"
+        series = results["inflow"].sel(amplitude=amplitude, friction=least)
+        over_time.plot(results["time"] / 60, series / 1000, color=colour, label=label)
+        over_friction.plot(results["friction"], change.sel(amplitude=amplitude), "o-", color=colour, label=label)
+    over_time.set(
+        title=f"Inflow with the least friction (n = {least:g})",
+        xlabel="time since the start (min)",
+        ylabel="water that has come in (1000 m³)",
     )
-    for amplitude in results["amplitude"].values:
-        series = results["inflow"].sel(amplitude=amplitude).mean("friction")
-        lines.plot(results["time"] / 60, series, label=f"{amplitude:g} m")
-    lines.set(xlabel="time (min)", ylabel="inflow, mean over friction (m³)")
-    lines.legend(title="tide amplitude")
+    over_friction.set(
+        title=f"What more friction changes after {float(results['time'][-1]) / 60:g} min",
+        xlabel="Manning's n (s m$^{-1/3}$)",
+        ylabel=f"inflow, compared with n = {least:g} (%)",
+        xticks=results["friction"],
+    )
+    over_time.legend(title="tide amplitude")
+    for axes in (over_time, over_friction):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle("Merimbula Lake: the tide comes in")
     figure.savefig(path, dpi=120)
     plt.close(figure)

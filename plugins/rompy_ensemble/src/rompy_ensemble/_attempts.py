@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 import attrs
 
 from rompy_core import (
+    RECORDS,
     LocalPipelineBackend,
     RecordError,
     RompyError,
@@ -22,12 +23,15 @@ from rompy_core import (
     cancel,
     check_model_run,
     check_options,
+    find_runs,
     read_report,
 )
 from rompy_ensemble._files import Attempt, Driver, MemberFile, wait_for
 
 logger = logging.getLogger(__name__)
 _WATCH_EVERY_S: Final = 0.5
+_OUTLIVE_S: Final = 2.0
+"""The end of a job reaches its processes one after the other: a worker that lives so much longer is to live on."""
 
 
 @attrs.frozen(kw_only=True)
@@ -113,7 +117,8 @@ def _run_locked(task: Task, file: MemberFile) -> tuple[Attempt, ...]:
     if not is_quiet:
         return (*attempts, _refused(task, "a run is live in its workspace"))
     run = _to_continue(task, attempts)
-    begun = _begun(task, tuple(record_names(task.workspace_dir)), RunState.RUNNING, "")
+    earlier = tuple(map(_name_of, _runs_in(task.workspace_dir)))
+    begun = _begun(task, earlier, RunState.RUNNING, "")
     if run is not None:
         begun = attrs.evolve(begun, record_dir=_relative(task.home, run))
     file.write((*attempts, begun))
@@ -133,18 +138,9 @@ def is_finished(attempt: Attempt, inputs: str) -> bool:
     return attempt.run_state is RunState.COMPLETED and attempt.inputs == inputs != ""
 
 
-def record_names(workspace_dir: Path) -> list[str]:
-    """List the records in a workspace that have a report."""
-    return sorted(file.parent.name for file in (workspace_dir / ".rompy").glob("*/report.json"))
-
-
 def is_live(workspace_dir: Path) -> bool:
     """Whether a run is live in the workspace, or may be, on a machine that cannot be seen from here."""
-    for name in record_names(workspace_dir):
-        with contextlib.suppress(RecordError):
-            if not read_report(workspace_dir / ".rompy" / name).state.is_final:
-                return True
-    return False
+    return any(not report.state.is_final for report in _runs_in(workspace_dir))
 
 
 def cancel_run(workspace_dir: Path) -> None:
@@ -203,11 +199,20 @@ def _run_whole(task: Task, begun: Attempt) -> Attempt:
         except Exception as exc:  # noqa: BLE001 - what only this machine can find wrong: a plugin, an option
             return _ended(task.home, begun, RunState.NOT_STARTED, f"{type(exc).__name__}: {exc}")
     report = _own_report(task) or _report_of(task.home, task.run_id, begun)
+    _outlive(task, report)
     if results["success"]:
         return _ended(task.home, begun, RunState.COMPLETED, report.reason if report else "", report=report)
     if report is not None and not report.ok:
         return _ended(task.home, begun, report.state, report.reason, stage=results["stage"], report=report)
     return _ended(task.home, begun, RunState.FAILED, results["error"], stage=results["stage"], report=report)
+
+
+def _outlive(task: Task, report: RunReport | None) -> None:
+    """Where a signal ended the run, and may end this process too, wait for that: a lost worker is no failure."""
+    if report is None or task.driver.is_mine():
+        return
+    if report.state is RunState.CANCELLED or report.exit_signal is not None or (report.exit_code or 0) > 128:
+        wait_for(lambda: False, _OUTLIVE_S, task.driver.is_over)
 
 
 def _own_report(task: Task) -> RunReport | None:
@@ -217,14 +222,21 @@ def _own_report(task: Task) -> RunReport | None:
 
 def _report_of(home: Path, run_id: str, attempt: Attempt) -> RunReport | None:
     """Give the report of the attempt's run; of what is new since it began, for it had the member's lock."""
-    reports: list[RunReport] = []
-    records = home.parent / run_id / ".rompy"
-    paths = [records / name for name in record_names(records.parent) if name not in attempt.earlier]
-    for path in [home.parent / attempt.record_dir] if attempt.record_dir else paths:
+    if attempt.record_dir:
         with contextlib.suppress(RecordError):
-            reports.append(read_report(path))
+            return read_report(home.parent / attempt.record_dir)
+        return None
+    reports = [report for report in _runs_in(home.parent / run_id) if _name_of(report) not in attempt.earlier]
     started = [report for report in reports if report.state is not RunState.NOT_STARTED]
     return max(started or reports, key=lambda report: report.started_at, default=None)
+
+
+def _runs_in(workspace_dir: Path) -> list[RunReport]:
+    return find_runs(workspace_dir / RECORDS)
+
+
+def _name_of(report: RunReport) -> str:
+    return report.record_dir.name if report.record_dir is not None else ""
 
 
 def _refused(task: Task, why: str) -> Attempt:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import logging
 import math
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from concurrent.futures import wait as wait_for_all
 from typing import Any, Final, cast, final
 
 import attrs
@@ -26,7 +29,17 @@ _CLASSES: Final = {
     "slurm": "SLURMCluster",
 }
 INSTALL: Final = 'needs Dask; install it with: pip install "rompy-ensemble[dask]"'
+_QUIET: Final[Mapping[str, Any]] = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.system-monitor.gil.enabled": False,
+}
+"""What workers of our own do not do: watch, for a dashboard that is off, what their threads are at, up to 100 times a
+second. It takes a tenth of a processor as long as they live, which is the members' otherwise."""
 _LOOK_EVERY_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 60.0
+"""Between two times that a queue is asked for what it refused."""
 _LOST_AFTER_S: Final = 5.0
 """A worker that died by itself is back within that time: its nanny sees to it."""
 
@@ -45,12 +58,13 @@ class DaskConfig(fields.Checked):
             are processes of this machine.
         queue: The batch queue whose jobs hold the workers, by ``dask-jobqueue``: ``slurm``, ``pbs``, ``lsf``, ``sge``,
             ``oar``, ``htcondor``, ``moab``, or ``local`` for jobs that are processes of this machine. A job that is
-            lost (its time is over, its node is gone) is replaced.
+            lost (its time is over, its node is gone) is replaced, and one that the queue refuses is asked for again.
         queue_options: What ``dask-jobqueue`` is given for each job: ``cores``, ``memory``, ``walltime``, ``queue``, ...
         jobs: How many jobs; ``None`` for as many as it takes for ``max_workers`` members at once.
         workers: On this machine: how many worker processes; ``None`` for one a processor, and no more than members at
             once. Each has as many threads as it takes.
-        startup_timeout: How many seconds to wait for the scheduler.
+        startup_timeout: How many seconds to wait for the scheduler; and for a worker, until the log has a warning that
+            the jobs of the queue bring none.
     """
 
     address: str | None = attrs.field(default=None, validator=attrs.validators.optional(fields.text))
@@ -86,10 +100,23 @@ def check_options(options: Mapping[str, Any]) -> DaskConfig:
     try:
         importlib.import_module("distributed")
         if config.queue is not None:
-            importlib.import_module("dask_jobqueue")
+            _jobqueue()
     except ImportError as exc:
         raise ConfigError("DaskConfig", [f"{INSTALL} ({exc})"]) from exc
     return config
+
+
+def _jobqueue() -> Any:
+    """Import ``dask_jobqueue``, and undo what that does: an interrupt would end this process, with exit code 0."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        return importlib.import_module("dask_jobqueue")
+    except ValueError as exc:  # it sets a handler, and signals belong to the main thread
+        problem = f"queue: dask-jobqueue is imported in the main thread only; import dask_jobqueue there first ({exc})"
+        raise ConfigError("DaskConfig", [problem]) from exc
+    finally:
+        if handler is not None and signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(signal.SIGINT, handler)
 
 
 def make_executor(max_workers: int, options: Mapping[str, Any]) -> DaskExecutor:
@@ -97,7 +124,7 @@ def make_executor(max_workers: int, options: Mapping[str, Any]) -> DaskExecutor:
 
     Raises:
         ConfigError: An option is wrong.
-        OSError: The scheduler did not answer in time.
+        OSError: The scheduler did not answer in time, or the queue takes no job.
     """
     config = check_options(options)
     with contextlib.ExitStack() as held:
@@ -116,18 +143,45 @@ class DaskExecutor(Executor):
     """
 
     def __init__(self, client: Any, held: contextlib.ExitStack) -> None:
-        self._inner = client.get_executor(pure=False)
+        self._client = client
         self._held = held
+        self._on_workers: dict[Future[Any], Any] = {}
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Hand a function over."""
-        future: Future[Any] = self._inner.submit(fn, *args, **kwargs)
+        future: Future[Any] = Future()
+        on_workers: Any = self._client.submit(fn, *args, pure=False, **kwargs)
+        self._on_workers[future] = on_workers
+        future.add_done_callback(self._let_go)
+        self._client.loop.add_callback(_pass_on, on_workers, future)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - the signature of Executor
         """Let go of the client, and end the workers that were started for it."""
         with self._held:
-            self._inner.shutdown(wait=wait and not cancel_futures)
+            if wait and not cancel_futures:
+                wait_for_all(list(self._on_workers))
+            else:
+                self._client.cancel(list(self._on_workers.values()))
+
+    def _let_go(self, future: Future[Any]) -> None:
+        on_workers = self._on_workers.pop(future)
+        if future.cancelled():
+            on_workers.cancel()
+
+
+async def _pass_on(on_workers: Any, future: Future[Any]) -> None:
+    """Give the outcome of a function to who waits for it, whatever it is.
+
+    Dask's own executor does not where a result is lost with its worker before it is fetched: who waits would for ever.
+    """
+    tell: Callable[[], None]
+    try:
+        tell = functools.partial(future.set_result, await on_workers)
+    except BaseException as exc:  # noqa: BLE001 - of the function, or of Dask, which has lost it
+        tell = functools.partial(future.set_exception, exc)
+    if future.set_running_or_notify_cancel():
+        tell()
 
 
 @contextlib.contextmanager
@@ -148,29 +202,29 @@ def _scheduler(config: DaskConfig, max_workers: int, held: contextlib.ExitStack)
         cluster = held.enter_context(_queue_cluster(config))
         slots = int(config.queue_options.get("cores", 1))
         jobs = config.jobs or math.ceil(max_workers / slots)
-        return cluster, JobKeeper(cluster, jobs)
+        return cluster, JobKeeper(cluster, jobs, config.startup_timeout)
     return held.enter_context(_local_cluster(config, max_workers)), None
 
 
 def _local_cluster(config: DaskConfig, max_workers: int) -> Any:
-    from distributed import LocalCluster
+    import dask
+    from distributed import LocalCluster  # first, or what it sets up would be undone with what is set here
 
     workers = config.workers or min(max_workers, processors())
-    return cast("Any", LocalCluster)(
-        n_workers=workers,
-        threads_per_worker=math.ceil(max_workers / workers),
-        processes=True,
-        memory_limit=0,  # the members are processes of their own, with limits of their own
-        dashboard_address="127.0.0.1:0",  # a fixed port may be taken
-        scheduler_kwargs={"dashboard": False},
-    )
+    with cast("Any", dask).config.set(_QUIET):
+        return cast("Any", LocalCluster)(
+            n_workers=workers,
+            threads_per_worker=math.ceil(max_workers / workers),
+            processes=True,
+            memory_limit=0,  # the members are processes of their own, with limits of their own
+            dashboard_address="127.0.0.1:0",  # a fixed port may be taken
+            scheduler_kwargs={"dashboard": False},
+        )
 
 
 def _queue_cluster(config: DaskConfig) -> Any:
-    import dask_jobqueue
-
     name = str(config.queue)
-    cluster_type: Any = getattr(dask_jobqueue, _CLASSES.get(name, f"{name.upper()}Cluster"), None)
+    cluster_type: Any = getattr(_jobqueue(), _CLASSES.get(name, f"{name.upper()}Cluster"), None)
     if cluster_type is None:
         from dask_jobqueue import local
 
@@ -181,14 +235,20 @@ def _queue_cluster(config: DaskConfig) -> Any:
 
 @final
 class JobKeeper:
-    """Keeps a number of jobs in the queue: ``dask-jobqueue`` does not notice that one is gone.
+    """Keeps a number of jobs in the queue: ``dask-jobqueue`` does not notice that one is gone, or was refused.
 
-    A job whose workers were there and have been away for some seconds is given up, and another one is asked for.
+    A job whose workers were there and have been away for some seconds is given up, and another one is asked for. A job
+    that the queue refused is asked for again; where it refuses all of them at the start, that is an ``OSError``. Jobs
+    that wait in the queue, or end before they have a worker, look the same from here: a warning says that none came.
     """
 
-    def __init__(self, cluster: Any, jobs: int) -> None:
+    def __init__(self, cluster: Any, jobs: int, patience_s: float) -> None:
         self._cluster = cluster
         self._jobs = jobs
+        self._patience_s = patience_s
+        self._quiet_since: float | None = time.monotonic()
+        self._ask_at = 0.0
+        self._pause_s = _LOOK_EVERY_S
         self._came: set[str] = set()
         self._seen_at: dict[object, float] = {}
         self._has_ended = threading.Event()
@@ -197,18 +257,56 @@ class JobKeeper:
     def __enter__(self) -> None:
         self._cluster.scheduler.add_plugin(_notes_of_workers(self._came.add), name="rompy-dask-jobs")
         self._cluster.scale(jobs=self._jobs)
+        try:
+            self._cluster.sync(self._has_some)
+        except BaseException:
+            self._let_go_of_refused()
+            raise
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
         self._has_ended.set()
         self._thread.join(10)
+        self._let_go_of_refused()
+
+    def _let_go_of_refused(self) -> None:
+        """Call them closed: the end of a cluster takes it for granted that all of its jobs have begun."""
+        for job in self._refused():
+            _call_closed(job)
 
     def _keep(self) -> None:
         while not self._has_ended.wait(_LOOK_EVERY_S):
+            for look in (self._ask_again, self._replace_lost, self._tell_quiet):
+                try:
+                    look(time.monotonic())
+                except Exception as exc:  # noqa: BLE001 - a library of other hands, and a queue that may not answer
+                    logger.warning("the jobs of the queue could not be looked after: %s", exc)
+
+    async def _has_some(self) -> None:
+        with contextlib.suppress(Exception):  # of one job, while the others may be there
+            await self._cluster
+        refused = self._refused()
+        if len(refused) == self._jobs:
             try:
-                self._replace_lost(time.monotonic())
-            except Exception as exc:  # noqa: BLE001 - a library of other hands, and a queue that may not answer
-                logger.warning("the jobs of the queue could not be looked after: %s", exc)
+                await refused[0]
+            except Exception as exc:  # whatever the command of the queue, or the library, makes of it
+                raise OSError(f"the queue takes none of {self._jobs} jobs: {exc}") from exc
+
+    def _ask_again(self, now: float) -> None:
+        """Ask for the jobs that were refused, less and less often."""
+        if self._refused() and now >= self._ask_at:
+            self._ask_at = now + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            self._cluster.sync(self._ask)
+            self._pause_s = _LOOK_EVERY_S
+
+    async def _ask(self) -> None:
+        for job in self._refused():
+            await job
+
+    def _refused(self) -> list[Any]:
+        """List the jobs that were asked for, in vain."""
+        return [job for job in list(self._cluster.workers.values()) if job.job_id is None]
 
     def _replace_lost(self, now: float) -> None:
         here = self._names_here()
@@ -226,6 +324,20 @@ class JobKeeper:
         self._cluster.scale(jobs=len(jobs) + len(lost))
         self._cluster.sync(self._give_up, lost)
 
+    def _tell_quiet(self, now: float) -> None:
+        """Warn once each time that there has been no worker for long."""
+        if self._names_here():
+            self._quiet_since = now
+        elif self._quiet_since is not None and now - self._quiet_since > self._patience_s:
+            self._quiet_since = None
+            numbers = ", ".join(str(job.job_id) for job in list(self._cluster.workers.values()))
+            logger.warning(
+                "no worker for %g s from the jobs %s: they wait in the queue, or ended at their start, of which their "
+                "own logs tell (queue_options: log_directory)",
+                self._patience_s,
+                numbers,
+            )
+
     async def _give_up(self, jobs: Sequence[object]) -> None:
         for job in jobs:
             self._seen_at.pop(job, None)
@@ -233,10 +345,17 @@ class JobKeeper:
             worker = self._cluster.workers.pop(job, None)
             with contextlib.suppress(Exception):  # whatever the queue says of a job that is gone
                 await worker.close()
+                _call_closed(worker)
 
     def _names_here(self) -> set[str]:
         workers: Mapping[str, Mapping[str, Any]] = self._cluster.scheduler_info["workers"]
         return {str(facts["name"]) for facts in workers.values()}
+
+
+def _call_closed(job: Any) -> None:
+    from distributed import Status
+
+    job.status = Status.closed
 
 
 def _notes_of_workers(note: Callable[[str], None]) -> Any:

@@ -1,13 +1,14 @@
 """What an ensemble keeps on disk beside the records of the runs: below ``output_dir``, in ``.rompy-ensemble/``.
 
-``members/<run_id>.json`` has the attempts of a member, ``members/<run_id>.lock`` is held by whoever works on it, and
-``<name>.json`` says which process drives the ensemble. Every file is replaced whole, so a reader sees an old one or a
-new one.
+``members/<run_id>.jsonl`` has the attempts of a member, and is locked by whoever works on it. It only ever grows, by
+whole lines: one when an attempt begins and one when it has ended, which costs a fraction of replacing a file.
+``<name>.json`` says which process drives the ensemble, and is replaced whole.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import json
@@ -69,37 +70,42 @@ class MemberFile:
     """The attempts of one member. Only who holds the lock writes.
 
     Attributes:
-        path: Where they are.
+        path: Where they are: lines of JSON. Of several about one attempt, the last one counts.
     """
 
     def __init__(self, home: Path, run_id: str) -> None:
-        self.path = home / "members" / f"{run_id}.json"
-        self._run_id = run_id
+        self.path = home / "members" / f"{run_id}.jsonl"
+        self._file = -1
+        self._written: tuple[Attempt, ...] = ()
 
     def read(self) -> tuple[Attempt, ...]:
-        """Give the attempts, oldest first.
+        """Give the attempts, oldest first. A last line without its end is being written, or was never finished.
 
         Raises:
             RecordError: The file cannot be read as one of ours.
         """
+        found: dict[int, Attempt] = {}
         try:
-            data = json.loads(self.path.read_bytes())
-            return tuple(_attempt(item) for item in data["attempts"])
+            for line in _whole_lines(self.path.read_bytes()).splitlines():
+                data = json.loads(line)
+                found[int(data["attempt"])] = _attempt(data)
         except FileNotFoundError:
             return ()
         except (OSError, ValueError, KeyError, TypeError) as exc:
             raise RecordError(self.path, f"cannot be read as the attempts of a member: {exc}") from exc
+        self._written = tuple(found[number] for number in sorted(found))
+        return self._written
 
     def write(self, attempts: tuple[Attempt, ...]) -> None:
-        """Replace the attempts.
+        """Add what is new among *attempts* since they were read or written last; needs the lock.
 
         Raises:
-            OSError: The disk refuses it.
+            OSError: The disk refuses it; the file is as it was.
         """
-        plain = [
-            {name: value for name, value in attrs.asdict(one).items() if value not in ("", None)} for one in attempts
-        ]
-        write_json(self.path, {"run_id": self._run_id, "attempts": plain})
+        known = (*self._written, *(None,) * len(attempts))
+        new = [(number, one) for number, one in enumerate(attempts) if one != known[number]]
+        _append(self._file, "".join(_line(number, one) for number, one in new).encode("ascii"))
+        self._written = attempts
 
     @contextlib.contextmanager
     def locked(self, timeout: float, is_cancelled: Callable[[], bool]) -> Generator[bool]:
@@ -107,18 +113,41 @@ class MemberFile:
 
         This holds between threads and processes, and ends with the process.
         """
-        lock = os.open(self.path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        flags = os.O_CREAT | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._file = file = os.open(self.path, flags, 0o666)
         try:
-            yield wait_for(lambda: _lock(lock), timeout, is_cancelled)
+            yield wait_for(lambda: _lock(file), timeout, is_cancelled)
         finally:
+            self._file = -1
             with contextlib.suppress(OSError):  # a process that was forked meanwhile would go on having it
-                fcntl.flock(lock, fcntl.LOCK_UN)
-            os.close(lock)
+                fcntl.flock(file, fcntl.LOCK_UN)
+            os.close(file)
 
     def is_free(self) -> bool:
         """Whether nobody works on the member now."""
         with self.locked(0.0, lambda: False) as is_free:
             return is_free
+
+
+def _line(number: int, attempt: Attempt) -> str:
+    told = {field.name: getattr(attempt, field.name) for field in attrs.fields(Attempt)}
+    plain = {name: value for name, value in told.items() if value not in ("", None)}
+    return json.dumps({"attempt": number, **plain}, default=str) + "\n"
+
+
+def _whole_lines(content: bytes) -> bytes:
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _append(file: int, data: bytes) -> None:
+    """Add *data* to the whole lines of a file, or nothing."""
+    size = os.fstat(file).st_size
+    if size and os.pread(file, 1, size - 1) != b"\n":  # left by a process that died in the middle of it
+        size = len(_whole_lines(os.pread(file, size, 0)))
+        os.ftruncate(file, size)
+    if os.write(file, data) < len(data):
+        os.ftruncate(file, size)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def wait_for(condition: Callable[[], bool], timeout: float, is_cancelled: Callable[[], bool]) -> bool:
@@ -148,7 +177,7 @@ class Driver:
 
     def is_over(self) -> bool:
         """Whether nothing is to begin any more: the end was asked for, or the process is known to be gone."""
-        return self.stop_path.exists() or is_alive(self.process) is False
+        return self.stop_path.exists() or (not self.is_mine() and is_alive(self.process) is False)
 
 
 @functools.lru_cache(maxsize=1)
