@@ -124,7 +124,7 @@ def test_the_model_runs_on_two_ranks_in_an_image_that_is_built_once(
     assert "build of an image" in first.stdout
     assert "build of an image" not in again.stdout
     log = Path(_table(again)["report"]).with_name("stdout.log")
-    assert log.read_text(encoding="utf-8").startswith("Ranks = 2\n")
+    assert "Ranks = 2" in log.read_text(encoding="utf-8").splitlines()  # a rank may warn of what another one does
     output = tmp_path / "simulations" / "dam-break-docker" / "dam.sww"
     assert (output.stat().st_uid, output.stat().st_gid) == (os.getuid(), os.getgid())
     assert sorted(file.name for file in output.parent.iterdir()) == [".rompy", "case.json", "dam.sww", "model.py"]

@@ -260,18 +260,21 @@ class JobKeeper:
         try:
             self._cluster.sync(self._has_some)
         except BaseException:
-            self._let_go_of_refused()
+            self._call_all_closed()
             raise
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
         self._has_ended.set()
         self._thread.join(10)
-        self._let_go_of_refused()
+        self._call_all_closed()
 
-    def _let_go_of_refused(self) -> None:
-        """Call them closed: the end of a cluster takes it for granted that all of its jobs have begun."""
-        for job in self._refused():
+    def _call_all_closed(self) -> None:
+        """Call the jobs closed before they are: the cluster insists on it at its end, and a job never says so itself.
+
+        It goes well without that where nothing holds the jobs any more by then, as the error of a refused one may.
+        """
+        for job in list(self._cluster.workers.values()):
             _call_closed(job)
 
     def _keep(self) -> None:
@@ -343,8 +346,9 @@ class JobKeeper:
             self._seen_at.pop(job, None)
             self._cluster.worker_spec.pop(job, None)
             worker = self._cluster.workers.pop(job, None)
-            with contextlib.suppress(Exception):  # whatever the queue says of a job that is gone
-                await worker.close()
+            if worker is not None:
+                with contextlib.suppress(Exception):  # whatever the queue says of a job that is gone
+                    await worker.close()
                 _call_closed(worker)
 
     def _names_here(self) -> set[str]:
