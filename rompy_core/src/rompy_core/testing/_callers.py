@@ -96,6 +96,7 @@ class CallerClaims(RunSuite):
             with contextlib.suppress(AssertionError):
                 wait_until(lambda: not bench.left(), self.patience_s)
             left = bench.left()
+            assert not left, f"processes are left: {left}"
             with contextlib.suppress(AssertionError):
                 wait_until(lambda: read_report(bench.workspace()).state.is_final, self.patience_s)
             report = read_report(bench.workspace())
@@ -104,7 +105,6 @@ class CallerClaims(RunSuite):
             caller.communicate()
             bench.release()
 
-        assert not left, f"processes are left: {left}"
         assert report.state is RunState.CANCELLED, f"the state is {report.state}: {report.reason}"
 
 
