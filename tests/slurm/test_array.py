@@ -326,7 +326,7 @@ def test_tasks_that_are_idle_for_long_end_and_others_come_when_there_is_work(
 def test_where_no_task_begins_all_that_waits_is_told_why(
     array: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_elements, "_SETTLES_S", 0.2)
+    monkeypatch.setattr(_elements, "SETTLES_S", 0.2)
     executor = array(max_workers=3, python="/nowhere/python3")
 
     futures = [executor.submit(abs, -1) for _ in range(3)]

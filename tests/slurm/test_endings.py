@@ -243,7 +243,7 @@ def test_a_job_on_two_nodes_runs_there(run: Run) -> None:
 def test_a_job_that_leaves_no_word_is_never_a_success(
     submit: Submit, slurm: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_handle, "_SETTLES_S", 0.5)
+    monkeypatch.setattr(_handle, "SETTLES_S", 0.5)
     handle = submit("true", additional_options=["--hold"])
     (handle.record_dir / "withdrawn").touch()  # the batch script does nothing then, and ends with exit code 0
 

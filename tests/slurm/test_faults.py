@@ -228,7 +228,7 @@ def test_what_an_earlier_start_has_left_is_no_word_of_the_last_one(submit: Submi
 def test_a_number_that_slurm_has_given_to_another_job_is_not_ours(
     driver: Driver, slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_handle, "_SETTLES_S", 0.5)
+    monkeypatch.setattr(_handle, "SETTLES_S", 0.5)
     process, record, ours = driver(command="true", additional_options=HELD)
     process.kill()
     slurm.call("scancel", ours)
@@ -250,8 +250,8 @@ def test_a_number_that_slurm_has_given_to_another_job_is_not_ours(
 def test_a_job_that_only_the_accounting_takes_for_alive_is_lost(
     driver: Driver, slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_handle, "_SETTLES_S", 0.5)
-    monkeypatch.setattr(_handle, "_ACCOUNTING_LAGS_S", 1.0)
+    monkeypatch.setattr(_handle, "SETTLES_S", 0.5)
+    monkeypatch.setattr(_handle, "ACCOUNTING_LAGS_S", 1.0)
     process, record, job = driver(command="true", additional_options=HELD)
     process.kill()
     slurm.call("scancel", job)

@@ -130,7 +130,7 @@ def test_a_submission_that_was_taken_although_the_answer_was_lost_is_found_by_it
 def test_cancel_is_repeated_until_it_is_taken(
     slurm: Cluster, shim: Callable[[str], Shim], tmp_path: Path, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_handle, "_ASK_AGAIN_S", 0.5)
+    monkeypatch.setattr(_handle, "ASK_AGAIN_S", 0.5)
     scancel = shim("scancel")
     handle: Any = ModelRun(run_id="a", output_dir=tmp_path).submit(
         "slurm", command="true", additional_options=["--hold"]

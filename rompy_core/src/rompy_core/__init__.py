@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from rompy_core._foreign import check_model_run
     from rompy_core._limits import limit_reasons
-    from rompy_core._live import LiveRun
+    from rompy_core._live import BaseHandle, LiveRun
     from rompy_core._logs import RunLogger
     from rompy_core._model import ModelRun, Period
     from rompy_core._model_configs import FilesConfig, TemplateConfig
@@ -76,6 +76,7 @@ __all__ = [
     "FAILED_RECORDS",
     "RECORDS",
     "BackendConfig",
+    "BaseHandle",
     "Capability",
     "CheckingBackend",
     "ConfigError",
@@ -164,7 +165,7 @@ _MODULES = {
     ),
     "_foreign": "check_model_run",
     "_limits": "limit_reasons",
-    "_live": "LiveRun",
+    "_live": "BaseHandle LiveRun",
     "_logs": "RunLogger",
     "_model": "ModelRun Period",
     "_model_configs": "FilesConfig TemplateConfig",

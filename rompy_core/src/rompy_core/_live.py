@@ -40,10 +40,15 @@ Ctrl-C would be lost to a wait without end."""
 _FULL_BYTES: Final = 2**16
 
 
-class _Handle(abc.ABC):
-    """Waiting for a report, in a thread or in an event loop: the half of a handle that needs no run."""
+class BaseHandle(abc.ABC):
+    """Waiting for a report, in a thread or in an event loop: the half of a ``RunHandle`` that needs no run.
+
+    For a backend whose runs are watched by something else than ``LiveRun``: it adds ``progress``, ``usage`` and
+    ``cancel``, and calls ``_complete`` once, with the report.
+    """
 
     def __init__(self, record: RunRecord, log: RunLogger) -> None:
+        """Wait for the end of the run of *record*, and log it by *log*."""
         self._record = record
         self._log = log
         self._future: Future[RunReport] = Future()
@@ -128,6 +133,7 @@ class _Handle(abc.ABC):
             self.wait()
 
     def _complete(self, report: RunReport) -> None:
+        """Log the end, and give the report to all who wait."""
         try:
             log_end(self._log, report)
         finally:  # whatever a filter of the application's logging raises, who waits is told
@@ -135,7 +141,7 @@ class _Handle(abc.ABC):
 
 
 @final
-class LiveRun(_Handle):
+class LiveRun(BaseHandle):
     """A ``RunHandle`` over a command that has been started."""
 
     def __init__(
@@ -290,7 +296,7 @@ class LiveRun(_Handle):
 
 
 @final
-class CallHandle(_Handle):
+class CallHandle(BaseHandle):
     """A ``RunHandle`` over a backend that offers no more than ``run()``: it can be waited for, not cancelled."""
 
     def __init__(self, record: RunRecord, log: RunLogger, call: Callable[[], tuple[RunState, str]]) -> None:

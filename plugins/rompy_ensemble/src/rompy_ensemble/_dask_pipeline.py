@@ -57,21 +57,14 @@ class DaskPipelineBackend:
         check_stages(model_run, *arguments)
         executor = make_executor(1, dask or {})
         workspace_dir = _workspace_of(model_run)
-        with contextlib.closing(_Shutdown(executor)):
+        with contextlib.ExitStack() as stack:
+            stack.callback(executor.shutdown, cancel_futures=True)
             future = executor.submit(_execute, model_run, arguments, options, workspace_dir, live_timeout)
             try:
                 return _result(future)
             except BaseException:
                 _end(future, workspace_dir)
                 raise
-
-
-class _Shutdown:
-    def __init__(self, executor: Any) -> None:
-        self._executor = executor
-
-    def close(self) -> None:
-        self._executor.shutdown(cancel_futures=True)
 
 
 def _result(future: Future[dict[str, Any]]) -> dict[str, Any]:

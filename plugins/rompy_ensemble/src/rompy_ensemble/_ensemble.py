@@ -162,8 +162,7 @@ class Ensemble(fields.Checked):
 
     def _started(self, tick: Callable[[Drive], None]) -> tuple[Generator[MemberRow], tuple[str, ...]]:
         """Check everything, and give the generator that does the work."""
-        renderer = self._checked()
-        factory = find_factory(self.executor, self.executor_kwargs)
+        renderer, factory = self._checked()
         return self._rows(renderer, factory, tick), tuple(renderer.names)
 
     def _rows(
@@ -192,8 +191,8 @@ class Ensemble(fields.Checked):
     def _renderer(self) -> Renderer:
         return Renderer(read_rows(self.members), self.model)
 
-    def _checked(self) -> Renderer:
-        """Find what stands against the members before anything is written.
+    def _checked(self) -> tuple[Renderer, Callable[..., Any] | None]:
+        """Find what stands against the members before anything is written, and give what makes them and the engine.
 
         Raises:
             ConfigError: With every problem of the table, the model and the options.
@@ -201,18 +200,19 @@ class Ensemble(fields.Checked):
         """
         problems = unscalable(self.retries, self.run_kwargs)
         renderer: Renderer | None = None
+        factory: Callable[..., Any] | None = None
         try:
             renderer = self._renderer()
             self._check_pipelines(renderer)
         except ConfigError as exc:
             problems += exc.problems
         try:
-            find_factory(self.executor, self.executor_kwargs)
+            factory = find_factory(self.executor, self.executor_kwargs)
         except ConfigError as exc:
             problems += exc.problems
         if problems or renderer is None:
             raise ConfigError("Ensemble", problems)
-        return renderer
+        return renderer, factory
 
     def _check_pipelines(self, renderer: Renderer) -> None:
         """Check plugins and options once for each kind of model run: they are the same for all members."""

@@ -42,19 +42,16 @@ class Renderer:
 
     def __call__(self, index: int) -> Any:
         """Give the model run of one member."""
-        return self._rendered(index)
-
-    @property
-    def names(self) -> Sequence[str]:
-        """The ``run_id`` of each member, in the order of the table."""
-        return self._names
-
-    def _rendered(self, index: int) -> Any:
         row = self.rows[index]
         if isinstance(self._model, ModelRun):
             return attrs.evolve(_absolute(self._model), **_evolved(self._model, row, index))
         model_run = _call(self._model, row)
         return _absolute(model_run) if isinstance(model_run, ModelRun) else model_run
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The ``run_id`` of each member, in the order of the table."""
+        return self._names
 
     def _checked(self) -> Path:
         problems: list[str] = []
@@ -62,7 +59,7 @@ class Renderer:
         first_of: dict[str, int] = {}
         for index in range(len(self.rows)):
             try:
-                model_run = self._rendered(index)
+                model_run = self(index)
                 homes.add(_home_of(model_run))
                 name: str = model_run.run_id
             except Exception as exc:  # noqa: BLE001 - models and their configs are code of other hands

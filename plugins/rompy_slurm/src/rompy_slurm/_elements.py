@@ -6,16 +6,12 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, final
+from typing import final
 
 from rompy_slurm._ending import Left, cause_of, tail_of, without_word
+from rompy_slurm._poller import ACCOUNTING_LAGS_S, ASK_AGAIN_S, SETTLES_S
 from rompy_slurm._scheduler import Job
 from rompy_slurm._states import JobState
-
-_ASK_AGAIN_S: Final = 5.0
-_SETTLES_S: Final = 5.0
-"""How much later than its end the last files of an element may reach this machine, through a network's file system."""
-_ACCOUNTING_LAGS_S: Final = 30.0
 
 
 @final
@@ -49,7 +45,7 @@ class Element:
         """Whether it has ended, and all that it has written can be seen."""
         if self._ended_at is None:
             return False
-        return self.has_left or time.monotonic() - self._ended_at > _SETTLES_S
+        return self.has_left or time.monotonic() - self._ended_at > SETTLES_S
 
     def say(self, *, has_begun: bool = False, has_left: bool = False) -> None:
         """Take note of its own word; after the last one, Slurm is asked soon."""
@@ -74,7 +70,7 @@ class Element:
 
     def is_to_end(self, now: float) -> bool:
         """Whether the scheduler is to be asked for its end now."""
-        if not self._is_to_end or now < self._asked_at + _ASK_AGAIN_S:
+        if not self._is_to_end or now < self._asked_at + ASK_AGAIN_S:
             return False
         self._asked_at = now
         return True
@@ -84,7 +80,7 @@ class Element:
         known = view or account
         if known is None:
             self._missing_since = now if self._missing_since is None else self._missing_since
-            if now - self._missing_since >= (_ACCOUNTING_LAGS_S if has_accounting else 0.0):
+            if now - self._missing_since >= (ACCOUNTING_LAGS_S if has_accounting else 0.0):
                 self._ended(now)
             return True
         self._missing_since = None

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Generator
-from concurrent.futures import Future
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self, final
+from typing import Any, Final, final
 
 import attrs
 
 from rompy_core import (
+    BaseHandle,
     LiveRun,
     Outcome,
     Progress,
@@ -41,25 +37,22 @@ from rompy_slurm._ending import (
     without_word,
 )
 from rompy_slurm._follow import Follower, last_line
-from rompy_slurm._poller import poller
+from rompy_slurm._poller import ACCOUNTING_LAGS_S, ASK_AGAIN_S, SETTLES_S, poller
 from rompy_slurm._scheduler import Job
 from rompy_slurm._states import MAY_COME_BACK, JobState
 
-_LONGEST_WAIT_S: Final = 0.25
-"""A Ctrl-C would be lost to a wait without end."""
-_ASK_AGAIN_S: Final = 5.0
-"""How soon a request to end is repeated to a scheduler that still shows the job."""
-_SETTLES_S: Final = 5.0
-"""How much later than the end of a job its last words may reach this machine, through a network's file system."""
-_ACCOUNTING_LAGS_S: Final = 30.0
 _ANOTHER_AFTER_S: Final = 3600.0
 """A job with the number of ours that was submitted so much later is another one: Slurm has begun anew to count."""
 _BY_REQUEST: Final = End(RunState.CANCELLED, "cancelled from another process, by a request in the record")
 
 
 @final
-class SlurmHandle:
-    """A ``RunHandle`` of a run in Slurm's queue. It may be dropped: the job goes on, and ``attach`` gives another."""
+class SlurmHandle(BaseHandle):
+    """A ``RunHandle`` of a run in Slurm's queue. It may be dropped: the job goes on, and ``attach`` gives another.
+
+    Its state is ``RUNNING`` also while its job waits in the queue; ``job_state`` tells. It is done when its job is gone
+    and its report is complete.
+    """
 
     def __init__(
         self,
@@ -83,15 +76,12 @@ class SlurmHandle:
             submitted_at: When it was submitted, seconds since the epoch.
             is_new: Whether it was submitted just now; the number of an older one may be that of another job by now.
         """
-        self._record = record
+        super().__init__(record, log)
         self._config = config
         self._job = job
-        self._log = log
         self._period = period
         self._submitted_at = submitted_at
         self._is_certain = is_new
-        self._future: Future[RunReport] = Future()
-        self._future.set_running_or_notify_cancel()
         self._view: JobState | None = None
         self._end: End | None = None
         self._asked_at = -math.inf
@@ -102,16 +92,6 @@ class SlurmHandle:
         self._follower: Follower | None = None
 
     @property
-    def run_id(self) -> str:
-        """The model run's identifier."""
-        return self._record.report.run_id
-
-    @property
-    def record_dir(self) -> Path:
-        """The folder of the run's record."""
-        return self._record.directory
-
-    @property
     def job(self) -> Job:
         """The job's number and cluster."""
         return self._job
@@ -120,11 +100,6 @@ class SlurmHandle:
     def job_state(self) -> JobState | None:
         """What Slurm said of the job when it was asked last, or ``None`` before that."""
         return self._view
-
-    @property
-    def state(self) -> RunState:
-        """Where the run stands; ``RUNNING`` also while its job waits in the queue (``job_state`` tells)."""
-        return self._future.result().state if self._future.done() else RunState.RUNNING
 
     @property
     def progress(self) -> Progress | None:
@@ -148,54 +123,6 @@ class SlurmHandle:
         """The newest line of output that is not blank."""
         return last_line(self.record_dir / _files.STDOUT, self.record_dir / _files.STDERR)
 
-    @property
-    def future(self) -> Future[RunReport]:
-        """The report to come, for ``concurrent.futures.wait`` and ``as_completed``; cancel the run, not this."""
-        return self._future
-
-    def done(self) -> bool:
-        """Whether the run has ended, its job is gone, and its report is complete."""
-        return self._future.done()
-
-    def wait(self, timeout: float | None = None, *, show_progress: bool = False) -> RunReport:
-        """Wait for the end of the run.
-
-        Args:
-            timeout: How many seconds to wait, or ``None`` for as long as it takes.
-            show_progress: Whether to show the run meanwhile, as ``rompy_core.show_progress`` does.
-
-        Raises:
-            TimeoutError: The wait, not the run, ran out of time.
-            ConfigError: tqdm is not installed, and so the run cannot be shown.
-        """
-        if not show_progress:
-            return self._wait(timeout)
-        from rompy_core import show_progress as shown
-
-        with shown(self):
-            return self._wait(timeout)
-
-    def _wait(self, timeout: float | None) -> RunReport:
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
-        while True:
-            left = deadline - time.monotonic()
-            with contextlib.suppress(TimeoutError):
-                return self._future.result(max(min(left, _LONGEST_WAIT_S), 0.0))
-            if left <= _LONGEST_WAIT_S:
-                raise TimeoutError(f"run {self.run_id!r} has not ended within the {timeout} s of this wait")
-
-    def __await__(self) -> Generator[Any, None, RunReport]:
-        return asyncio.wrap_future(self._future).__await__()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if exc_type is not None and self.cancel():
-            self.wait()
-
     def cancel(self) -> bool:
         """Ask for the end of the job and return at once; says whether it will end."""
         if self.done():
@@ -210,7 +137,7 @@ class SlurmHandle:
         """Whether the scheduler is to be asked for the job's end now."""
         if self._end is None and self._record.cancel_requested():
             self._stop(_BY_REQUEST)
-        if self._end is None or not self._is_certain or now < self._asked_at + _ASK_AGAIN_S:
+        if self._end is None or not self._is_certain or now < self._asked_at + ASK_AGAIN_S:
             return False
         self._asked_at = now
         return True
@@ -245,7 +172,7 @@ class SlurmHandle:
         else:
             self._missing_since = now if self._missing_since is None else self._missing_since
             missing_s = now - self._missing_since
-            if missing_s >= (_ACCOUNTING_LAGS_S if has_accounting else 0.0):
+            if missing_s >= (ACCOUNTING_LAGS_S if has_accounting else 0.0):
                 self._conclude(None, missing_s)
             else:
                 self.look_alone()
@@ -320,11 +247,11 @@ class SlurmHandle:
         if self._is_judged:
             return
         may_come_back = self._config.requeue and view is not None and view.word in MAY_COME_BACK and self._end is None
-        if may_come_back and since_s < _SETTLES_S:
+        if may_come_back and since_s < SETTLES_S:
             return
         left = what_is_left(self.record_dir, self._job.id, view.restarts if view else None)
         cause = cause_of(view, left, self._end)
-        if cause is None and not left.is_conclusive and since_s < _SETTLES_S:
+        if cause is None and not left.is_conclusive and since_s < SETTLES_S:
             return
         with contextlib.ExitStack() as stack:
             if not stack.enter_context(_files.completing(self.record_dir)):
@@ -370,10 +297,11 @@ class SlurmHandle:
                 (self.record_dir / _files.ENVIRONMENT).unlink(missing_ok=True)
             if self._follower is not None:
                 self._follower.close()
-            if not is_logged:
-                _log_end(self._log, report)
-        finally:  # whatever a filter of the application's logging raises, who waits is told
-            self._future.set_result(report)
+        finally:
+            if is_logged:
+                self._future.set_result(report)
+            else:
+                super()._complete(report)
 
     def _standing(self) -> RunReport | None:
         with contextlib.suppress(RecordError):
@@ -401,13 +329,3 @@ class _Ended:
 
     def close(self) -> None:
         """Do nothing: nothing is held."""
-
-
-def _log_end(log: RunLogger, report: RunReport) -> None:
-    facts = {"state": str(report.state), "wall_time_s": report.wall_time_s, "reason": report.reason}
-    if report.ok:
-        log.info("run ended", extra=facts)
-    else:
-        log.error("run failed: %s", report.reason, extra=facts)
-    for warning in report.warnings:
-        log.warning("beside the run: %s", warning)

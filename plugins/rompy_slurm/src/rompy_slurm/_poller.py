@@ -16,6 +16,12 @@ from rompy_slurm._states import JobState
 
 logger = logging.getLogger(__name__)
 
+ASK_AGAIN_S: Final = 5.0
+"""How soon a request to end is repeated to a scheduler that still shows the job."""
+SETTLES_S: Final = 5.0
+"""How much later than the end of a job its last words may reach this machine, through a network's file system."""
+ACCOUNTING_LAGS_S: Final = 30.0
+"""How much later than the controller has forgotten a job the accounting may know it."""
 _SHORTEST_S: Final = 0.5
 _LONGEST_S: Final = 30.0
 _GROWTH: Final = 1.5
