@@ -23,14 +23,6 @@ _UNMEASURED = {name: getattr(_sandbox, name) for name in ("_BOOTSTRAP", "_INTERP
 Verdict = Callable[..., str | None]
 
 
-class Hasty(RunBackendContract):
-    """The suite as it is, but it gives up soon: here a promise is broken on purpose."""
-
-    patience_s = 2.0
-    timeout_s = 1.0
-    grace_s = 0.4
-
-
 def config_for(source: str, **options: Any) -> LocalConfig:
     return LocalConfig(command=(sys.executable, "-I", "-S", "-c", source), **options)
 
@@ -40,7 +32,7 @@ def verdict(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """Put one plugin to the test of one claim; gives the message of a claim that fails."""
 
     def judge(suite: type[Any], claim: str, plugin: object, *, patience_s: float | None = None) -> str | None:
-        made = Hasty() if suite is RunBackendContract else suite()
+        made = suite()
         if patience_s is not None:
             made.patience_s = patience_s
         directory = tmp_path_factory.mktemp("claim", numbered=True)

@@ -48,13 +48,17 @@ if TYPE_CHECKING:
 NOW = datetime.now(UTC)
 CLAIMS = [name for name in dir(RunBackendContract) if name.startswith("test_")]
 PATIENCE_S = {
-    "test_a_fatal_line_stops_the_run": 0.6,
     "test_a_fatal_line_of_a_file_counts": 0.6,
+    "test_a_fatal_line_stops_the_run": 0.6,
+    "test_a_handle_can_be_awaited": 6.0,
+    "test_a_timeout_ends_the_whole_tree": 4.0,
+    "test_cancel_ends_the_run": 6.0,
+    "test_much_output_does_not_block": 6.0,
     "test_progress_reaches_the_handle": 0.6,
-    "test_the_death_of_the_caller_ends_the_run": 8.0,
+    "test_the_death_of_the_caller_ends_the_run": 12.0,
 }
-"""Short where a broken promise shows by waiting in vain, and nothing else must come before; long where an interpreter
-has to start and to import all of the core before."""
+"""Shorter than the suite's where a broken promise shows by waiting in vain: shortest where nothing else must come
+before, longest where an interpreter has to start and to import all of the core. No test of a kept promise needs it."""
 WRONG: list[tuple[str, str, frozenset[str], Callable[[], object]]] = []
 
 
@@ -293,10 +297,10 @@ class ReadsPipesAtTheEnd(NaiveBackend):
     job_type = PipedJob
 
 
-@wrong("a_timeout_ends_the_whole_tree", r"it took [\d.]+ s, allowed are 1.8 s|has not ended within")
+@wrong("a_timeout_ends_the_whole_tree", r"has not ended within")
 class StopsLate(Backend):
     def changed(self, config: LocalConfig) -> LocalConfig:
-        return attrs.evolve(config, timeout=(config.timeout or 0) * 2.5)
+        return attrs.evolve(config, timeout=(config.timeout or 0) * 5)
 
 
 @wrong("run_raises_timeout_error", "no TimeoutError was raised, False was given")

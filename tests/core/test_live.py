@@ -410,6 +410,26 @@ def test_a_fatal_line_ends_the_run_and_is_the_reason(runs: Runs) -> None:
     assert set(runs.fake.asked) == {(RunState.FAILED, report.reason)}
 
 
+def test_a_run_that_ends_by_itself_after_a_fatal_line_keeps_its_exit_code(
+    runs: Runs, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rompy_core._live._LAST_WORDS_S", 60.0)
+    live = runs.start(rules={"fatal": "ERROR"})
+    runs.print("ERROR: dry cell\n")
+    until(lambda: live.last_line, "the look that finds it")
+
+    runs.print("See the manual\n")
+    runs.fake.end(exit_code=2)
+    report = live.wait(10)
+
+    assert runs.fake.asked == []
+    assert (report.state, report.exit_code) == (RunState.FAILED, 2)
+    assert report.reason == (
+        "the command ended with exit code 2; a fatal line: 'ERROR: dry cell' (stdout, line 1); "
+        "the last line of output: 'See the manual'"
+    )
+
+
 def test_a_fatal_line_that_only_fails_lets_the_run_end_by_itself(runs: Runs) -> None:
     looked = threading.Event()
 

@@ -28,10 +28,13 @@ from rompy_core._records import RunRecord
 from rompy_core._reports import Outcome, Progress, RunReport, RunState, Usage
 from rompy_core._series import ProgressSeries
 from rompy_core._verdict import judge
-from rompy_core._watch import OutputWatcher
+from rompy_core._watch import Hit, OutputWatcher
 
 _TICK_S: Final = 0.1
 """How often the output is looked at, and a request to cancel."""
+_LAST_WORDS_S: Final = 0.5
+"""How long a model has to end by itself after a fatal line: most do, and then their exit code and the rest of what they
+say are worth more than those moments, and the verdict does not depend on when the output was looked at."""
 _PROGRESS_EVERY_S: Final = 10.0
 _PROGRESS_EVERY: Final = 0.1
 _LONGEST_WAIT_S: Final = 0.25
@@ -168,7 +171,8 @@ class LiveRun(BaseHandle):
         self._execution = execution
         self._amend = amend
         self._watcher = _watcher(record, config, log, period)
-        self._on_fatal = config.rules.on_fatal
+        self._ends_on_fatal = config.rules.on_fatal == "stop"
+        self._fatal_at = math.inf
         self._outcome: Outcome | None = None
         self._started = time.monotonic()
         self._series = ProgressSeries(record.directory)
@@ -240,10 +244,16 @@ class LiveRun(BaseHandle):
     def _look(self) -> None:
         if not self._watcher.is_needed:
             return
-        known, fatal = self._watcher.fatal, self._watcher.scan()
-        if fatal is not known and self._on_fatal == "stop":
-            self._execution.stop(RunState.FAILED, f"ended at a fatal line: {fatal}")
+        fatal = self._watcher.scan()
+        if fatal is not None and self._ends_on_fatal:
+            self._stop_soon(fatal)
         self._tell_progress()
+
+    def _stop_soon(self, fatal: Hit) -> None:
+        now = time.monotonic()
+        self._fatal_at = min(self._fatal_at, now)
+        if now - self._fatal_at >= _LAST_WORDS_S:
+            self._execution.stop(RunState.FAILED, f"ended at a fatal line: {fatal}")
 
     def _tell_progress(self) -> None:
         progress = self.progress

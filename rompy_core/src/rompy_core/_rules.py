@@ -144,7 +144,8 @@ class OutputRules(fields.Checked):
         fatal: A line that matches one of these makes the run a failure.
         success: Each of these must match a line.
         progress: How far the run is.
-        on_fatal: ``stop`` ends the run at a fatal line, ``fail`` lets it end by itself.
+        on_fatal: ``stop`` ends the run at a fatal line, or half a second later, so that a model which ends by itself
+            then keeps its exit code and its last words; ``fail`` lets it take its time.
         ignore_exit_code: Judge by the rules alone.
     """
 
