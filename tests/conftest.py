@@ -27,7 +27,11 @@ _MEASURED = (
 
 @pytest.fixture(scope="session", autouse=True)
 def _hear_interrupts() -> None:
-    """A shell has its background jobs ignore the interrupt, and so would all that the tests start."""
+    """End what was started also where the tests themselves are ended.
+
+    A shell has its background jobs ignore the interrupt, and so would all that the tests start.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
