@@ -261,18 +261,39 @@ def test_the_pipeline_refuses_wrong_options_before_anything_is_written(tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+FLAT = """
+class Flat:
+    run_id, run_id_subdir = "m", False
+
+    def __init__(self, output_dir):
+        self.output_dir = output_dir
+
+    def generate(self):
+        return self.output_dir
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "folder"),
+    [("ModelRun(run_id='m', output_dir=sys.argv[1])", "m"), ("Flat(sys.argv[1])", "")],
+    ids=["ours", "theirs, without a folder of its own"],
+)
 def test_an_interrupt_of_the_pipeline_ends_the_run(
-    tmp_path: Path, token: str, script: Script, until: Until, living: Callable[[], list[str]]
+    tmp_path: Path, token: str, script: Script, until: Until, living: Callable[[], list[str]], model: str, folder: str
 ) -> None:
     code = (
-        "from rompy_core import FilesConfig, ModelRun\n"
+        "import sys\n"
+        "from rompy_core import ModelRun, load_plugin\n"
+        f"{FLAT}\n"
         "if __name__ == '__main__':\n"
-        f"    ModelRun(run_id='m', output_dir={str(tmp_path)!r}, config=FilesConfig(command='sleep 60'))"
-        f".pipeline('dask', run_kwargs={{'env_vars': {{{TOKEN!r}: {token!r}}}}})\n"
+        f"    options = {{'command': 'sleep 60', 'env_vars': {{{TOKEN!r}: {token!r}}}}}\n"
+        f"    load_plugin('rompy.pipeline', 'dask').execute({model}, run_kwargs=options)\n"
     )
     path = tmp_path / "script.py"
     path.write_text(code)
-    with script(str(path)) as process:
+    output_dir = tmp_path / "out"
+    output_dir.mkdir()
+    with script(str(path), str(output_dir)) as process:
         until(lambda: len(sleepers(token)) == 1, "the run", timeout=60)
 
         process.send_signal(signal.SIGINT)
@@ -280,4 +301,4 @@ def test_an_interrupt_of_the_pipeline_ends_the_run(
 
     assert "KeyboardInterrupt" in err
     assert living() == []
-    assert read_report(tmp_path / "m").state is RunState.CANCELLED
+    assert read_report(output_dir / folder).state is RunState.CANCELLED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -112,7 +113,12 @@ def element_of(process: psutil.Process) -> str:
 
 
 def names_of(processes: list[psutil.Process], name: str) -> list[psutil.Process]:
-    return [process for process in processes if process.name() == name]
+    found: list[psutil.Process] = []
+    for process in processes:
+        with contextlib.suppress(psutil.Error):  # it ended meanwhile
+            if process.name() == name:
+                found.append(process)
+    return found
 
 
 def test_an_ensemble_runs_on_two_tasks_of_one_array_and_a_finished_one_does_nothing(
@@ -202,7 +208,8 @@ def test_tasks_that_wait_while_their_driver_is_killed_are_ended_by_the_next_one(
     held = {"directory": str(tmp_path / "spool"), "additional_options": ["--hold"]}
     with driver(tmp_path, token, "touch ran", executor_kwargs=held) as process:
         until(slurm.live_jobs, "the array", timeout=20)
-        until(lambda: "jobs" in next((tmp_path / "spool").glob("*/driver")).read_text(), "its number")
+        spools = (tmp_path / "spool").glob
+        until(lambda: any("jobs" in file.read_text() for file in spools("*/driver")), "its number")
         process.kill()
 
     array()

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import rompy_slurm
-from rompy_core import ModelRun, RunRecord, RunReport, RunState, StartError, read_report
+from rompy_core import ModelRun, RunRecord, RunReport, RunState, StartError, read_report, replace_file
 from rompy_slurm import SlurmHandle, _files, _handle, _poller, _scheduler
 from rompy_slurm._ending import what_is_left
 from rompy_slurm._job import publish
@@ -209,8 +209,8 @@ def test_time_in_the_queue_after_the_first_start_is_no_wait_for_it(
 def test_what_an_earlier_start_has_left_is_no_word_of_the_last_one(submit: Submit, slurm: Cluster) -> None:
     handle = submit("true", additional_options=HELD, requeue=True)
     record, job = handle.record_dir, handle.job.id
-    _files.write_bytes(record / _files.BEGUN, f"{job} 0\n".encode())
-    _files.write_bytes(record / _files.EXIT, f"{job} 0 0 1 0\n".encode())
+    replace_file(record / _files.BEGUN, f"{job} 0\n".encode())
+    replace_file(record / _files.EXIT, f"{job} 0 0 1 0\n".encode())
     start = _files.attempt_dir(record, 0)
     start.mkdir()
     RunRecord(start, read_report(record)).finish(RunState.COMPLETED, "of the first start")
@@ -235,7 +235,7 @@ def test_a_number_that_slurm_has_given_to_another_job_is_not_ours(
     other = slurm.call("sbatch", "--parsable", "--hold", "--chdir=/", "--output=/dev/null", "--wrap=true")
     noted = _files.read_json(record / _files.JOB)
     _files.write_json(record / _files.JOB, noted | {"submitted_at": time.time() - 7200})
-    _files.write_bytes(record / _files.SUBMITTED, f"{other}\n".encode())
+    replace_file(record / _files.SUBMITTED, f"{other}\n".encode())
 
     handle = rompy_slurm.attach(record)
     handle.cancel()

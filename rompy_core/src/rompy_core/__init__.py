@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         TemplateError,
         WorkspaceError,
     )
-    from rompy_core._foreign import check_model_run
+    from rompy_core._foreign import check_model_run, expected_workspace
     from rompy_core._limits import limit_reasons
     from rompy_core._live import BaseHandle, LiveRun
     from rompy_core._logs import RunLogger
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from rompy_core._series import newest_progress, newest_usage, read_progress, read_usage
     from rompy_core._stalls import StallDetector
     from rompy_core._structure import masked_config, structure_config, unstructure_config
+    from rompy_core._writing import replace_file
 
 __all__ = [
     "FAILED_RECORDS",
@@ -128,6 +129,7 @@ __all__ = [
     "check_model_run",
     "check_options",
     "config_schema",
+    "expected_workspace",
     "find_runs",
     "identify",
     "is_alive",
@@ -147,6 +149,7 @@ __all__ = [
     "read_usage",
     "refuse_missing",
     "reopen_record",
+    "replace_file",
     "run_to_end",
     "schema_formats",
     "show_progress",
@@ -163,7 +166,7 @@ _MODULES = {
         "ConfigError ModelRunError PluginConflictError PluginContractError PluginError PluginLoadError "
         "PluginNotFoundError RecordError RompyError StartError TemplateError WorkspaceError"
     ),
-    "_foreign": "check_model_run",
+    "_foreign": "check_model_run expected_workspace",
     "_limits": "limit_reasons",
     "_live": "BaseHandle LiveRun",
     "_logs": "RunLogger",
@@ -186,6 +189,7 @@ _MODULES = {
     "_series": "newest_progress newest_usage read_progress read_usage",
     "_stalls": "StallDetector",
     "_structure": "masked_config structure_config unstructure_config",
+    "_writing": "replace_file",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 

@@ -76,7 +76,15 @@ def _workspace_names(model_run: Any, made: object) -> Iterator[object]:
 
 
 def expected_workspace(model_run: Any) -> Path | None:
-    """Say where *model_run* will generate its inputs, where that can be told without doing it."""
+    """Say where a model run will generate its inputs.
+
+    Args:
+        model_run: A ``ModelRun``, or an object that says as rompy's do where its files go: by ``output_dir``,
+            ``run_id`` and ``run_id_subdir``.
+
+    Returns:
+        The path, which may be relative; ``None`` where that cannot be told without generating.
+    """
     own = getattr(model_run, "workspace_dir", None)
     if isinstance(own, Path):
         return own

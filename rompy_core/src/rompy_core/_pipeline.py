@@ -27,9 +27,10 @@ from rompy_core._pipeline_records import PIPELINE
 from rompy_core._plain import plain
 from rompy_core._plugins import POSTPROCESSORS
 from rompy_core._protocols import Postprocessor, RunHandle
-from rompy_core._records import new_record_dir, utc_now, write_json
+from rompy_core._records import new_record_dir, utc_now
 from rompy_core._reports import RunReport, RunState
 from rompy_core._running import remember_moved, run_bound, workspace_for
+from rompy_core._writing import write_json
 
 logger = logging.getLogger(__name__)
 

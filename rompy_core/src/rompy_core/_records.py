@@ -27,6 +27,7 @@ from rompy_core._plugins import versions
 from rompy_core._processes import identify, is_alive
 from rompy_core._reports import FAILED_RECORDS, RECORDS, ProcessIdentity, Progress, RunReport, RunState
 from rompy_core._structure import structure_config, unstructure_config
+from rompy_core._writing import write_json
 
 REPORT: Final = "report.json"
 CANCEL: Final = "cancel"
@@ -216,18 +217,6 @@ def write_report(directory: Path, report: RunReport) -> None:
         path = getattr(report, name)
         plain[name] = path.name if path is not None else None
     write_json(directory / REPORT, plain)
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write *data* to *path* by renaming a complete file over it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        # Surrogates (from file names that are no UTF-8) survive as escapes, for json writes ASCII.
-        temporary.write_text(json.dumps(data, indent=2, default=str) + "\n", "ascii")
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def read_report(path: str | os.PathLike[str]) -> RunReport:

@@ -15,8 +15,9 @@ from typing import Any, Final
 import attrs
 
 from rompy_core._errors import WorkspaceError
-from rompy_core._records import MARKER, live_run, utc_now, write_json
+from rompy_core._records import MARKER, live_run, utc_now
 from rompy_core._reports import RECORDS
+from rompy_core._writing import write_json
 
 _FORBIDDEN: Final = {"", ".", ".."}
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, final
 
-from rompy_core import LocalPipelineBackend
+from rompy_core import LocalPipelineBackend, expected_workspace
 from rompy_ensemble._attempts import cancel_run, check_stages, is_live
 from rompy_ensemble._dask import make_executor
 from rompy_ensemble._files import wait_for
@@ -95,6 +95,5 @@ def _execute(
 
 def _workspace_of(model_run: Any) -> Path | None:
     """Say where the run will be: the same place for the worker."""
-    own, output_dir = getattr(model_run, "workspace_dir", None), getattr(model_run, "output_dir", None)
-    path = own if own is not None else Path(output_dir) / model_run.run_id if output_dir is not None else None
+    path = expected_workspace(model_run)
     return None if path is None else Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow symbolic links

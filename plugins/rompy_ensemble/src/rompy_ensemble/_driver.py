@@ -104,7 +104,6 @@ class Drive:
         except BaseException:
             self._end_all()
             raise
-        self._schedule.given_up()
         for member in sorted(set(range(self._total)) - reported):
             yield self._row_of_rest(member)
 

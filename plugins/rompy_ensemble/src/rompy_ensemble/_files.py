@@ -21,7 +21,16 @@ from typing import Any, Final, final
 
 import attrs
 
-from rompy_core import ProcessIdentity, RecordError, RompyError, RunState, identify, is_alive, structure_config
+from rompy_core import (
+    ProcessIdentity,
+    RecordError,
+    RompyError,
+    RunState,
+    identify,
+    is_alive,
+    replace_file,
+    structure_config,
+)
 
 HOME: Final = ".rompy-ensemble"
 _POLL_S: Final = 0.05
@@ -198,7 +207,8 @@ def driving(home: Path, name: str) -> Generator[Driver]:
     driver = Driver(process=identify(), stop_path=home / f"{name}-{secrets.token_hex(4)}.stop")
     with _exclusively(home / f"{name}.lock"):
         _refuse_second(file, name)
-        write_json(file, {"process": attrs.asdict(driver.process), "stop": driver.stop_path.name})
+        facts = {"process": attrs.asdict(driver.process), "stop": driver.stop_path.name}
+        replace_file(file, json.dumps(facts, indent=1).encode("ascii"))
         for old in home.glob(f"{name}-????????.stop"):
             old.unlink(missing_ok=True)
     try:
@@ -255,14 +265,3 @@ def _attempt(data: Mapping[str, Any]) -> Attempt:
     attempt = Attempt(**known)
     RunState(attempt.state)
     return attempt
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write *data* to *path* by renaming a complete file over it."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}")
-    try:
-        temporary.write_text(json.dumps(data, indent=1, default=str) + "\n", "ascii")
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -97,12 +97,6 @@ class Schedule:
         self._again(member, now)
         return False
 
-    def given_up(self) -> list[int]:
-        """Give the members that were waiting for a retry when everything was stopped; they have failed."""
-        members = sorted(member for _, _, member in self._waiting)
-        self._waiting.clear()
-        return members
-
     def _budget(self, member: int) -> _Budget:
         return self._budgets.setdefault(member, _Budget())
 

@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import attrs
 
-from rompy_core import RecordError, RunReport, find_runs
+from rompy_core import RecordError, RunReport, find_runs, replace_file
 from rompy_report._files import is_plain_file
 from rompy_report._rendering import VERDICTS, Verdict, render
-from rompy_report._writing import PAGE, replace
+from rompy_report._writing import PAGE
 
 _COMPARISON: Final = "comparison.html"
 
@@ -76,7 +76,7 @@ def compare(directory: str | os.PathLike[str], output: str | os.PathLike[str] | 
         counts=sorted(counts.items(), key=lambda pair: pair[0].rank),
     )
     page.parent.mkdir(parents=True, exist_ok=True)
-    replace(page, text.encode("utf-8"))
+    replace_file(page, text.encode("utf-8"))
     return page
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 import shlex
 import signal
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from rompy_core import RunReport
+from rompy_core import RunReport, replace_file
 from rompy_report._config import ReportConfig
 from rompy_report._pictures import output_pictures, timeline_picture
 from rompy_report._reading import limit_of, read_run
@@ -108,25 +106,9 @@ def write_view(view: RunView, directory: Path) -> Written:
     )
     directory.mkdir(parents=True, exist_ok=True)
     for picture in pictures:
-        replace(directory / picture.name, picture.png)
-    replace(directory / PAGE, page.encode("utf-8"))
+        replace_file(directory / picture.name, picture.png)
+    replace_file(directory / PAGE, page.encode("utf-8"))
     return Written(page=directory / PAGE, pictures=tuple(directory / picture.name for picture in pictures))
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file by renaming a complete one over it: a reader sees the old one or the new one, whole.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
 
 
 def _figures(report: RunReport) -> Iterator[Figure]:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
-from rompy_slurm._ending import Left, cause_of, tail_of, without_word
+from rompy_slurm._ending import Left, cause_of, without_word
+from rompy_slurm._files import tail_of
 from rompy_slurm._poller import ACCOUNTING_LAGS_S, ASK_AGAIN_S, SETTLES_S
 from rompy_slurm._scheduler import Job
 from rompy_slurm._states import JobState

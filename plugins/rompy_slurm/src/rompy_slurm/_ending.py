@@ -19,7 +19,6 @@ _MEMORY_IS_GONE: Final = ("exceeded memory limit", "Exceeded job memory limit", 
 """What Slurm writes into a job's own log where it, or the kernel, killed the job for its memory."""
 _START_S: Final = 5.0
 """How much longer than its command a job may run until its time is over."""
-_TAIL: Final = 2**13
 _TIMED_OUT: Final = 124
 """The exit code of ``timeout(1)`` where the command's time was over."""
 _MEASURED: Final = (
@@ -77,7 +76,7 @@ class Left:
     @property
     def last_line(self) -> str:
         """The last line of the job's own log; empty where there is none."""
-        return next((line.strip() for line in reversed(self.log.splitlines()) if line.strip()), "")[:500]
+        return _files.last_line_of(self.log)
 
 
 def what_is_left(record_dir: Path, job_id: str, restarts: int | None = None) -> Left:
@@ -101,7 +100,7 @@ def what_is_left(record_dir: Path, job_id: str, restarts: int | None = None) -> 
         attempt=attempt,
         verdict=verdict,
         exit=_exit(_files.read_words(record_dir / _files.EXIT), begun) if is_last_start else None,
-        log=tail_of(record_dir / _files.LOG),
+        log=_files.tail_of(record_dir / _files.LOG),
     )
 
 
@@ -189,11 +188,3 @@ def _exit(words: list[str], begun: list[str]) -> Exit | None:
     code, elapsed, asked = words[2:]
     number = int(code) if code.isdigit() else None
     return Exit(code=number, elapsed_s=float(elapsed), was_asked=asked == "1")
-
-
-def tail_of(path: Path) -> str:
-    """Give the end of a log; empty where there is none."""
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        file.seek(max(path.stat().st_size - _TAIL, 0))
-        return file.read().decode("utf-8", "replace")
-    return ""

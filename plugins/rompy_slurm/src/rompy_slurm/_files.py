@@ -15,6 +15,8 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
+from rompy_core import replace_file
+
 STDOUT: Final = "stdout.log"
 STDERR: Final = "stderr.log"
 USAGE: Final = "usage.csv"
@@ -44,6 +46,8 @@ LOCK: Final = ".lock"
 """Locked by whoever completes the report: the job, or one of those who watch it."""
 
 _LOCK_ROUND_S: Final = 0.05
+_TAIL: Final = 2**13
+_LONGEST_LINE: Final = 500
 
 
 @contextlib.contextmanager
@@ -87,26 +91,15 @@ def newest_attempt(record_dir: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def write_bytes(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Write a file of which nobody sees a part, nor anything whom *mode* does not allow to."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        write_new(temporary, data, mode)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def write_new(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Write a file that nobody looks for yet; nobody will see it whom *mode* does not allow to."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb", 0) as file:
+    """Write a file that nobody looks for yet, which costs less than replacing one; *mode* says who will see it."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
         file.write(data)
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Write *data* as JSON."""
-    write_bytes(path, as_json(data))
+    replace_file(path, as_json(data))
 
 
 def as_json(data: Mapping[str, Any]) -> bytes:
@@ -128,6 +121,19 @@ def read_words(path: Path) -> list[str]:
     with contextlib.suppress(OSError):
         return path.read_text("utf-8", "replace").split()
     return []
+
+
+def tail_of(path: Path) -> str:
+    """Give the end of a log; empty where there is none."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        file.seek(max(path.stat().st_size - _TAIL, 0))
+        return file.read().decode("utf-8", "replace")
+    return ""
+
+
+def last_line_of(text: str) -> str:
+    """Give the last line that is not blank, or the beginning of a long one; empty where there is none."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")[:_LONGEST_LINE]
 
 
 def refresh(directory: Path) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final, final
 
 from rompy_core import RunLogger
+from rompy_slurm._files import last_line_of, tail_of
 
 _LOOK_S: Final = 0.25
 _BACKLOG: Final = 2**16
 """The logger gets lines only while it is at most this far behind; what it misses is counted in bytes."""
-_TAIL: Final = 2**12
 
 
 @final
@@ -62,13 +62,8 @@ class Follower:
 
 def last_line(*paths: Path) -> str:
     """Give the last line that is not blank, of the file that was written last."""
-    for path in sorted(paths, key=_written_at, reverse=True):
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            file.seek(max(path.stat().st_size - _TAIL, 0))
-            lines = file.read().decode("utf-8", "replace").splitlines()
-            if found := next((line.strip() for line in reversed(lines) if line.strip()), ""):
-                return found[:500]
-    return ""
+    newest_first = sorted(paths, key=_written_at, reverse=True)
+    return next((line for path in newest_first if (line := last_line_of(tail_of(path)))), "")
 
 
 def _written_at(path: Path) -> int:

@@ -20,7 +20,7 @@ from typing import Final
 
 import attrs
 
-from rompy_core import LiveRun, RunLogger, RunRecord, RunReport, RunState, read_report
+from rompy_core import LiveRun, RunLogger, RunRecord, RunReport, RunState, read_report, replace_file
 from rompy_local import Sandbox, SandboxError, SandboxSpec
 from rompy_slurm import _files, _settings
 from rompy_slurm._config import SlurmConfig
@@ -46,7 +46,7 @@ def run(record_dir: Path) -> int:
     signal.signal(signal.SIGTERM, asked.take_note)
     restarts = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
     job = Job(os.environ["SLURM_JOB_ID"])
-    _files.write_bytes(record_dir / _files.BEGUN, f"{job.id} {restarts}\n".encode("ascii"))
+    replace_file(record_dir / _files.BEGUN, f"{job.id} {restarts}\n".encode("ascii"))
     report = read_report(record_dir)
     if report.state.is_final:
         return 0

@@ -25,7 +25,7 @@ from typing import Any, Final, cast, final
 
 import attrs
 
-from rompy_core import ProcessIdentity, identify, is_alive, structure_config
+from rompy_core import ProcessIdentity, identify, is_alive, replace_file, structure_config
 from rompy_slurm import _files
 
 PREFIX: Final = "rompy-array-"
@@ -117,7 +117,7 @@ class Spool:
         Raises:
             OSError: The disk refuses it.
         """
-        _files.write_bytes(self._driver, _files.as_json(attrs.asdict(driver)), _PRIVATE)
+        replace_file(self._driver, _files.as_json(attrs.asdict(driver)), mode=_PRIVATE)
 
     def retire(self) -> None:
         """Say that nobody waits any more: every element that sees it ends."""
@@ -130,7 +130,7 @@ class Spool:
         Raises:
             OSError: The disk refuses it.
         """
-        _files.write_bytes(self._tasks / _name(number), data, _PRIVATE)
+        replace_file(self._tasks / _name(number), data, mode=_PRIVATE)
 
     def take_back(self, number: int) -> bool:
         """Withdraw a piece of work, unless it has been taken; says whether that worked."""
@@ -235,7 +235,7 @@ class Spool:
         Raises:
             OSError: The disk refuses it.
         """
-        _files.write_bytes(self._outbox / _name(number), result, _PRIVATE)
+        replace_file(self._outbox / _name(number), result, mode=_PRIVATE)
         (self._claimed / f"{_name(number)}@{element}").unlink(missing_ok=True)
 
     def say_begun(self, element: str) -> None:
@@ -244,12 +244,12 @@ class Spool:
         Raises:
             OSError: The disk refuses it.
         """
-        _files.write_bytes(self._outbox / f"{_BEGUN}{element}", b"", _PRIVATE)
+        replace_file(self._outbox / f"{_BEGUN}{element}", b"", mode=_PRIVATE)
 
     def say_left(self, element: str) -> None:
         """Give the last word of an element; where that fails, Slurm will tell."""
         with contextlib.suppress(OSError):
-            _files.write_bytes(self._outbox / f"{_LEFT}{element}", b"", _PRIVATE)
+            replace_file(self._outbox / f"{_LEFT}{element}", b"", mode=_PRIVATE)
 
 
 @final
