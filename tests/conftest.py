@@ -23,6 +23,10 @@ ROOT = Path(__file__).resolve().parents[1]
 _MEASURED = (
     "import sys; sys.path.append(sys.argv[1]); import coverage; coverage.process_startup(); from {} import main; main()"
 )
+_SUPERVISED = ("docker", "local")
+"""Folders whose tests are for the supervisor, the guard of a container and the process of ``config.run``."""
+_BESIDES = (*_SUPERVISED, "cli", "ensemble", "slurm")
+"""Folders whose tests are for what other processes do: commands, drivers, workers and jobs as well."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,24 +40,26 @@ def _hear_interrupts() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _measure_the_small_processes() -> Iterator[None]:
-    """Where coverage is measured, measure it in the supervisors, and in the process of ``config.run``, too.
+@pytest.fixture(scope="module", autouse=True)
+def _measure_other_processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where coverage is measured, measure it in the processes that are started, too, by the tests that are for those.
 
-    The supervisor runs isolated and without site-packages, so coverage has to be put into its bootstrap.
+    Not by all tests: it takes each process a fraction of a second. The supervisor runs isolated and without
+    site-packages, so coverage has to be put into its bootstrap; the others find it by the environment.
     """
-    if "coverage" not in sys.modules or sys.modules["coverage"].Coverage.current() is None:
-        yield
-        return
+    folder = request.path.parent.name
+    is_measured = "coverage" in sys.modules and sys.modules["coverage"].Coverage.current() is not None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COVERAGE_PROCESS_START", str(ROOT / "pyproject.toml"))
-        patch.setenv("COVERAGE_FILE", str(Path(os.environ.get("COVERAGE_FILE", ROOT / ".coverage")).absolute()))
-        patch.setattr(_sandbox, "_BOOTSTRAP", _MEASURED.format("rompy_local._supervisor"))
-        patch.setattr(_sandbox, "_INTERPRETER_FLAGS", ())
-        guard = _MEASURED.format("rompy_docker._guard").replace("main()", "main(int(sys.argv[2]))")
-        patch.setattr(_watchdog, "_BOOTSTRAP", guard)
-        patch.setattr(_watchdog, "_INTERPRETER_FLAGS", ())
-        patch.setattr(_calls, "_BOOTSTRAP", _MEASURED.format("rompy_local._called"))
+        if is_measured and folder in _BESIDES:
+            patch.setenv("COVERAGE_PROCESS_START", str(ROOT / "pyproject.toml"))
+            patch.setenv("COVERAGE_FILE", str(Path(os.environ.get("COVERAGE_FILE", ROOT / ".coverage")).absolute()))
+        if is_measured and folder in _SUPERVISED:
+            patch.setattr(_sandbox, "_BOOTSTRAP", _MEASURED.format("rompy_local._supervisor"))
+            patch.setattr(_sandbox, "_INTERPRETER_FLAGS", ())
+            guard = _MEASURED.format("rompy_docker._guard").replace("main()", "main(int(sys.argv[2]))")
+            patch.setattr(_watchdog, "_BOOTSTRAP", guard)
+            patch.setattr(_watchdog, "_INTERPRETER_FLAGS", ())
+            patch.setattr(_calls, "_BOOTSTRAP", _MEASURED.format("rompy_local._called"))
         yield
 
 

@@ -15,10 +15,7 @@ import pytest
 from rompy_core import ModelRun
 from rompy_core.testing import PipelineBackendContract, PostprocessorContract, RunBackendContract
 from rompy_core.testing._bench import RunBench
-from rompy_local import LocalConfig, _sandbox
-
-_UNMEASURED = {name: getattr(_sandbox, name) for name in ("_BOOTSTRAP", "_INTERPRETER_FLAGS")}
-"""How a supervisor starts where no coverage is measured: what wrong plugins do is none of ours, and it takes long."""
+from rompy_local import LocalConfig
 
 Verdict = Callable[..., str | None]
 
@@ -43,7 +40,6 @@ def verdict(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             for name in inspect.signature(method).parameters
         }
         with (
-            mock.patch.multiple(_sandbox, **_UNMEASURED),
             mock.patch.dict(os.environ),
             contextlib.chdir(directory),
             _handlers_put_back(),
