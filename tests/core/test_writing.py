@@ -32,9 +32,10 @@ def umask() -> Generator[None]:
     os.umask(before)
 
 
+@pytest.mark.parametrize("name", ["report.json", "n" * 255, "\udcff"])
 @pytest.mark.parametrize("earlier", [None, b"", b"the old one, which is longer"])
-def test_a_file_holds_what_was_written(tmp_path: Path, earlier: bytes | None) -> None:
-    path = tmp_path / "report.json"
+def test_a_file_holds_what_was_written(tmp_path: Path, earlier: bytes | None, name: str) -> None:
+    path = tmp_path / name
     if earlier is not None:
         path.write_bytes(earlier)
 

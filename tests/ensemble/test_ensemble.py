@@ -395,6 +395,7 @@ def test_an_executor_that_breaks_is_made_anew_where_it_can_be(tmp_path: Path) ->
         ({"executor": 5}, "executor: must be a name, an Executor or a function that makes one, found int"),
         ({"executor_kwargs": {"colour": 1}}, "executor_kwargs: 'threads' does not take them: .*colour"),
         ({"name": "a/b"}, "name: must be letters"),
+        ({"name": "a" * 201}, "name: must have at most 200 bytes"),
         ({"retries": [1]}, "retries: must be a number of retries"),
         ({"model": ModelRun}, "model: must be a ModelRun or a function"),
         ({"run_kwargs": 1}, "run_kwargs: must be a table"),

@@ -22,7 +22,8 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     Raises:
         OSError: It cannot be written; what was there is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    # Not the file's own name and more: that may be as long as a name can be.
+    temporary = path.with_name(f".rompy-{secrets.token_hex(8)}.part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         with os.fdopen(os.open(temporary, flags, mode), "wb") as file:

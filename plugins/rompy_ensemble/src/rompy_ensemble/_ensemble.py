@@ -21,6 +21,8 @@ from rompy_ensemble._reports import EnsembleProgress, EnsembleReport, MemberRow
 from rompy_ensemble._retries import RetryRule, check_rules, to_rules, unscalable
 
 _POLL_S: Final = 0.1
+_LONGEST_NAME: Final = 200
+"""Bytes; files are called by it, with some more letters."""
 
 
 def _table(_: Any, __: attrs.Attribute[Any], value: object) -> None:
@@ -31,6 +33,8 @@ def _table(_: Any, __: attrs.Attribute[Any], value: object) -> None:
 def _name(_: Any, __: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, str) or not value or not value.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"must be letters, digits, - and _, found {value!r}")
+    if len(value.encode()) > _LONGEST_NAME:
+        raise ValueError(f"must have at most {_LONGEST_NAME} bytes, found {value!r}")
 
 
 @attrs.frozen(kw_only=True)
