@@ -32,6 +32,7 @@ class Interrupting(logging.Handler):
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # interrupted between open() and its "with"
 def test_an_interrupt_between_the_start_and_the_handle_ends_the_run(tmp_path: Path) -> None:
     config = LocalConfig(command="sleep 20", timeout=20)
     logger, handler = logging.getLogger("rompy_local"), Interrupting()

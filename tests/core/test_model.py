@@ -326,6 +326,7 @@ def test_a_second_run_in_a_workspace_is_refused_while_the_first_one_lives(model:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # interrupted between open() and its "with"
 def test_an_interrupt_ends_the_run_and_goes_on(model: ModelRun, until: Until) -> None:
     def interrupt() -> None:
         until(lambda: list(model.workspace_dir.glob("begun")), "the run to be under way")

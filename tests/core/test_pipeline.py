@@ -822,6 +822,7 @@ def test_a_real_run_that_fails_leaves_its_record_and_nothing_else(
     assert os.listdir(model_run.output_dir) == [".rompy-failed"]  # noqa: PTH208
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # interrupted between open() and its "with"
 def test_a_real_run_that_is_interrupted_is_ended_recorded_and_cleaned_up(model_run: ModelRun, until: Until) -> None:
     def interrupt() -> None:
         until((model_run.workspace_dir / "begun").exists, "the run to be under way")

@@ -138,6 +138,7 @@ def test_a_crash_before_the_submission_is_told_as_not_started(driver: Driver, sl
     assert "no job in the queue has its key" in report.reason
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # interrupted between open() and its "with"
 def test_an_interrupt_of_run_ends_the_job(model_run: ModelRun, slurm: Cluster, until: Until) -> None:
     ready = model_run.output_dir / "case" / "ready"
 

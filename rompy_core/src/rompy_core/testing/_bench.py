@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO, Any, Final, cast, final
@@ -206,7 +207,10 @@ class RunBench:
         thread = threading.Thread(target=interrupt)
         try:
             thread.start()
-            self.verdict_of(config)
+            with warnings.catch_warnings():
+                # It may come between an open() and its "with": Python closes the file then, and warns.
+                warnings.filterwarnings("ignore", "unclosed file", ResourceWarning)
+                self.verdict_of(config)
         except KeyboardInterrupt:
             return True
         finally:
