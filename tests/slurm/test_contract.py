@@ -17,10 +17,10 @@ WITHOUT_CALLER = "a job outlives its caller: that is what a queue is for"
 
 
 class TestSlurm(RunBackendContract):
-    # A job is started, and its end is seen, within about a second.
+    # A job is started, and its end is seen, within about a second, and within three on a busy machine.
     patience_s = 45.0
     timeout_s = 2.0
-    grace_s = 2.0
+    grace_s = 5.0
 
     @pytest.fixture
     def backend(self, slurm: Cluster) -> SlurmRunBackend:
