@@ -55,16 +55,17 @@ class DaskPipelineBackend:
         """
         arguments = (run_backend, processor, run_kwargs, process_kwargs)
         check_stages(model_run, *arguments)
-        executor = make_executor(1, dask or {})
         workspace_dir = _workspace_of(model_run)
-        with contextlib.ExitStack() as stack:
-            stack.callback(executor.shutdown, cancel_futures=True)
+        executor = make_executor(1, dask or {})
+        try:
             future = executor.submit(_execute, model_run, arguments, options, workspace_dir, live_timeout)
             try:
                 return _result(future)
             except BaseException:
                 _end(future, workspace_dir)
                 raise
+        finally:
+            executor.shutdown(cancel_futures=True)
 
 
 def _result(future: Future[dict[str, Any]]) -> dict[str, Any]:
